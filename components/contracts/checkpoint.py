@@ -1,0 +1,110 @@
+"""The ``checkpoint`` artifact: everything that training needs to go on as if it had never stopped.
+
+``model.safetensors`` holds parameters and batch-norm statistics, ``state.safetensors`` the optimiser's
+momentum, ``state.json`` the position in the schedule and the history. Random numbers need no state of
+their own: every epoch draws from a generator seeded by (seed, stream, epoch), so the epoch is the state.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import verify as verify_artifact
+from components.contracts.config import TrainStage
+from components.contracts.errors import InputError
+
+SCHEMA = Schema("checkpoint", 1, 0)
+
+Tensors = dict[str, npt.NDArray[Any]]
+
+
+class EpochRecord(BaseModel):
+    """Means over one epoch of training; ``loss`` is the sum of its weighted parts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epoch: int
+    round: int
+    learning_rate: float
+    loss: float
+    loss_clean: float
+    loss_mixed: float
+    loss_constraint: float
+    loss_alignment: float
+    top1: float
+
+
+class TrainState(BaseModel):
+    """Where training stands: ``epoch`` epochs are done; ``text_dimensions`` is the alignment head's D."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stream: str
+    round: int
+    epoch: int
+    step: int
+    text_dimensions: int
+    history: tuple[EpochRecord, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An open checkpoint: named float arrays and the training state."""
+
+    model: Tensors
+    optimiser: Tensors
+    state: TrainState
+    config: TrainStage
+    digest: str = ""
+
+
+def write(path: Path, checkpoint: Checkpoint, *, made_from: Mapping[str, str]) -> None:
+    """Write the artifact at ``path``, atomically."""
+    with staged(path) as scratch:
+        save_file(_contiguous(checkpoint.model), scratch / "model.safetensors")
+        save_file(_contiguous(checkpoint.optimiser), scratch / "state.safetensors")
+        text = json.dumps(checkpoint.state.model_dump(mode="json"), indent=1, sort_keys=True)
+        (scratch / "state.json").write_text(text + "\n", encoding="utf-8")
+        about = {
+            "stream": checkpoint.state.stream,
+            "round": checkpoint.state.round,
+            "epoch": checkpoint.state.epoch,
+            "parameters": int(sum(array.size for array in checkpoint.model.values())),
+        }
+        config = checkpoint.config.model_dump(mode="json")
+        seal(scratch, SCHEMA, made_from=made_from, config=config, about=about)
+
+
+def _contiguous(tensors: Tensors) -> Tensors:
+    return {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
+
+
+def open(path: Path) -> Checkpoint:
+    """Verify and read the artifact; ``InputError`` if it is not one, newer, or damaged."""
+    manifest = verify(path)
+    try:
+        return Checkpoint(
+            model=load_file(path / "model.safetensors"),
+            optimiser=load_file(path / "state.safetensors"),
+            state=TrainState.model_validate_json((path / "state.json").read_bytes()),
+            config=TrainStage.model_validate(manifest.config),
+            digest=digest(path),
+        )
+    except (SafetensorError, ValidationError, OSError) as error:
+        raise InputError(f"{path}: not a checkpoint: {' '.join(str(error).split())}") from None
+
+
+def verify(path: Path) -> Manifest:
+    """Check every file against the manifest; see ``artifact.verify`` for the errors."""
+    return verify_artifact(path, SCHEMA)

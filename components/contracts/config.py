@@ -1,0 +1,316 @@
+"""The experiment: one YAML document, validated once, of which each stage receives only its own part.
+
+Slicing keeps caches honest: a change of the learning rate must not repack the dataset, so the learning
+rate is not among what ``preprocess`` receives. ``Experiment.stage_*`` make the slices; a slice travels
+through a pipeline as canonical JSON.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from components.contracts.artifact import canonical_json
+from components.contracts.errors import InputError
+from components.contracts.skeleton import load_layout
+
+Stream = Literal["j", "b", "k", "jm", "bm", "km"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the document: unknown keys are errors, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """Return the canonical JSON in which this section travels to a stage."""
+        return canonical_json(self.model_dump(mode="json"))
+
+
+class Protocol(Section):
+    """A named pair of splits and what to call it in the report."""
+
+    train: str
+    test: str
+    label: str = ""
+
+
+class DataConfig(Section):
+    """What the pickle holds and how it is normalised. Everything that ``preprocess`` needs."""
+
+    layout: str
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    dimensions: Literal["3d", "2d+score"] = "3d"
+    max_persons: Positive = 1
+    normalisation: Literal["body", "image", "none"] = "body"
+    align: bool = False
+    protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
+    protocol: str
+
+    @field_validator("layout")
+    @classmethod
+    def _known_layout(cls, name: str) -> str:
+        try:
+            load_layout(name)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.protocol not in self.protocols:
+            raise ValueError(f"protocol: found {self.protocol!r}, expected one of {', '.join(self.protocols)}")
+        if self.dimensions == "2d+score" and (self.normalisation == "body" or self.align):
+            raise ValueError("normalisation 'body' and 'align' need dimensions '3d'; use 'image' for 2d+score")
+        if self.dimensions == "3d" and self.normalisation == "image":
+            raise ValueError("normalisation 'image' needs dimensions '2d+score'")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes: a name stands twice")
+        return self
+
+    @property
+    def chosen(self) -> Protocol:
+        """The protocol in use."""
+        return self.protocols[self.protocol]
+
+
+class ModelConfig(Section):
+    """The recogniser's shape; the defaults are the published network for NTU RGB+D.
+
+    ``blocks`` spatio-temporal blocks; the width doubles and the frames halve at each block of
+    ``inflate_at`` (0-based). ``stem``: ``embedding`` embeds joints and positions first (NTU, UAV,
+    FineGYM), ``plain`` feeds coordinates to the first block (Kinetics).
+    """
+
+    stem: Literal["embedding", "plain"] = "embedding"
+    width: Positive = 96
+    blocks: Positive = 9
+    inflate_at: tuple[int, ...] = (3, 6)
+    subsets: Positive = 8
+    temporal: Annotated[tuple[str, ...], Field(min_length=1)] = ("3x1", "3x2", "3x3", "3x4", "max3", "1x1")
+
+    @field_validator("temporal")
+    @classmethod
+    def _known_branches(cls, branches: tuple[str, ...]) -> tuple[str, ...]:
+        for branch in branches:
+            kernel, _, dilation = branch.partition("x")
+            if branch not in ("1x1", "max3") and not (kernel.isdigit() and int(kernel) % 2 and dilation.isdigit()):
+                raise ValueError(f"found {branch!r}, expected KERNELxDILATION (odd kernel), 'max3' or '1x1'")
+        return branches
+
+    @model_validator(mode="after")
+    def _divisible(self) -> ModelConfig:
+        if self.width % self.subsets:
+            raise ValueError(f"width: found {self.width}, expected a multiple of subsets ({self.subsets})")
+        if any(not 0 <= block < self.blocks for block in self.inflate_at):
+            raise ValueError(f"inflate_at: found {list(self.inflate_at)}, expected block numbers below {self.blocks}")
+        return self
+
+
+class Augmentation(Section):
+    """Random changes of a training clip. ``rotation``: largest angle about each axis in radians (3d only).
+
+    ``scale``: largest relative change of size; ``flip``: probability of swapping left and right;
+    ``part_drop``: probability of zeroing one body part; ``crop``: smallest share of the sequence kept.
+    """
+
+    rotation: Annotated[float, Field(ge=0, le=3.15)] = 0.0
+    scale: Fraction = 0.0
+    flip: Fraction = 0.0
+    part_drop: Fraction = 0.0
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class TrainConfig(Section):
+    """Optimisation of one stream: SGD with Nesterov momentum, cosine to zero over all rounds together.
+
+    Loss = CE(clean) + soft CE(mixed) + ``constraint_weight`` · CE(constraint) + ``alignment_weight`` · KL.
+    """
+
+    epochs: Positive
+    batch: Positive = 16
+    frames: Annotated[int, Field(ge=8)] = 100
+    learning_rate: Annotated[float, Field(gt=0)] = 0.025
+    momentum: Fraction = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Fraction = 0.0
+    mix: bool = True
+    constraint_weight: Annotated[float, Field(ge=0)] = 0.2
+    alignment_weight: Annotated[float, Field(ge=0)] = 0.5
+    augmentation: Augmentation = Augmentation()
+    test_clips: Positive = 10
+
+    def epochs_of_round(self, round_number: int, rounds: int) -> range:
+        """Return the epochs of one round, 1-based, when ``rounds`` share the schedule evenly."""
+        first = self.epochs * (round_number - 1) // rounds
+        return range(first, self.epochs * round_number // rounds)
+
+
+class AgentConfig(Section):
+    """Questioner, LLM and Selector.
+
+    ``provider``: ``offline`` answers from the written priors named by ``priors`` (a file of
+    ``components/agent/priors``), ``openai`` asks the OpenAI-compatible endpoint at ``base_url``; the key
+    comes from the environment variable ``OPENAI_API_KEY`` only. The Questioner keeps, per class, the
+    ``top_k`` classes most confused with it whose confusions number at least ``min_count`` and make up at
+    least ``min_share`` of its samples, and asks for at most ``max_requests`` classes a round.
+    """
+
+    provider: Literal["offline", "openai"] = "offline"
+    priors: str | None = None
+    model: str = "gpt-4o"
+    base_url: str | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    concurrency: Positive = 8
+    top_k: Positive = 3
+    min_count: Positive = 1
+    min_share: Fraction = 0.0
+    max_requests: Positive = 1000
+    max_joints: Positive = 12
+
+
+class EvaluateConfig(Section):
+    """The ensemble: weight per stream; the published 2:2:2:1:1:1 unless said otherwise."""
+
+    weights: dict[Stream, Annotated[float, Field(ge=0)]] = {"j": 2, "b": 2, "k": 2, "jm": 1, "bm": 1, "km": 1}
+
+
+class TrainStage(Section):
+    """What ``train`` receives, for one stream (its overrides applied)."""
+
+    seed: int
+    rounds: Positive
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+
+
+class AgentStage(Section):
+    """What ``agent`` receives."""
+
+    data: DataConfig
+    agent: AgentConfig
+
+
+class EvaluateStage(Section):
+    """What ``evaluate`` receives."""
+
+    name: str
+    description: str
+    data: DataConfig
+    evaluate: EvaluateConfig
+
+
+class Experiment(Section):
+    """The whole document. ``stream_overrides``: per stream, keys of ``train`` that differ."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    rounds: Positive = 2
+    streams: Annotated[tuple[Stream, ...], Field(min_length=1)] = ("j", "b")
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig
+    stream_overrides: dict[Stream, dict[str, Any]] = {}
+    agent: AgentConfig = AgentConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        if len(set(self.streams)) != len(self.streams):
+            raise ValueError("streams: a stream stands twice")
+        if self.rounds > self.train.epochs:
+            raise ValueError(f"rounds: found {self.rounds}, expected at most train.epochs ({self.train.epochs})")
+        if self.train.augmentation.rotation and self.data.dimensions != "3d":
+            raise ValueError("train.augmentation.rotation needs data.dimensions '3d'")
+        if not any(self.evaluate.weights.get(stream, 0) for stream in self.streams):
+            raise ValueError("evaluate.weights: every stream of this run has weight 0")
+        for stream in self.stream_overrides:
+            self.stage_train(stream)
+        return self
+
+    def stage_preprocess(self) -> DataConfig:
+        return self.data
+
+    def stage_train(self, stream: str) -> TrainStage:
+        """Return the training configuration of a stream, with its overrides applied and validated."""
+        overrides = self.stream_overrides.get(stream, {})  # type: ignore[call-overload]
+        train = TrainConfig.model_validate({**self.train.model_dump(), **overrides})
+        return TrainStage(seed=self.seed, rounds=self.rounds, data=self.data, model=self.model, train=train)
+
+    def stage_agent(self) -> AgentStage:
+        return AgentStage(data=self.data, agent=self.agent)
+
+    def stage_evaluate(self) -> EvaluateStage:
+        return EvaluateStage(name=self.name, description=self.description, data=self.data, evaluate=self.evaluate)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse_section(kind: type[S], text: str) -> S:
+    """Read a stage's slice from JSON; ``InputError`` names the field."""
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(describe("config", error)) from None
+
+
+def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
+    """Read and validate an experiment file.
+
+    Args:
+        path: a YAML document.
+        overrides: dotted keys that replace values of the document, such as ``{"data.protocol": "published"}``.
+
+    Raises:
+        InputError: the file cannot be read, is not YAML, or a field is wrong; all wrong fields are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return parse_experiment(text, str(path), overrides)
+
+
+def parse_experiment(text: str, name: str, overrides: dict[str, Any] | None = None) -> Experiment:
+    """Validate an experiment given as YAML text; ``name`` is what error messages call it."""
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise InputError(f"{name}:{where} not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{name}: found {type(document).__name__}, expected a mapping of sections")
+    for key, value in (overrides or {}).items():
+        _set(document, key.split("."), value)
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        raise InputError(describe(name, error)) from None
+
+
+def _set(document: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        document = document.setdefault(key, {})
+    document[keys[-1]] = value
+
+
+def describe(name: str, error: ValidationError) -> str:
+    """Put a pydantic error into one line: file, field, what was found, what was expected."""
+    parts = []
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        scalar = isinstance(problem["input"], str | int | float | bool) or problem["input"] is None
+        found = f" (found {problem['input']!r})" if scalar and problem["type"] != "missing" else ""
+        parts.append(f"{field}: {message}{found}" if field else message)
+    return f"{name}: " + "; ".join(parts)

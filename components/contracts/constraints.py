@@ -1,0 +1,156 @@
+"""The ``constraints`` artifact: what the agent tells the recogniser about each class.
+
+``constraints.json`` holds, per class, a description, its critical joints, the classes it was told apart
+from, and where the answer came from. ``text.npy`` is the description's embedding, ``[classes, D]``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components.contracts.arrays import expect_shape
+from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import verify as verify_artifact
+from components.contracts.config import AgentStage
+from components.contracts.errors import InputError
+from components.contracts.skeleton import load_layout
+
+SCHEMA = Schema("constraints", 1, 0)
+
+Status = Literal["prior", "no-prior", "answered", "kept"]
+"""prior: from the written priors; no-prior: class name and all joints; answered: by the LLM this round;
+kept: not asked, or the answer was unusable, so the previous round's constraint stands."""
+
+
+class Provenance(BaseModel):
+    """Where a class's constraint came from. ``note`` says why, where there is something to say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Status
+    provider: str
+    model: str = ""
+    prompt_version: str = ""
+    request_hash: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    round: int = 0
+    note: str = ""
+
+
+class ClassConstraint(BaseModel):
+    """One class: ``label`` and ``told_apart_from`` are class numbers, ``joints`` joint numbers of the layout."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: int
+    name: str
+    description: str = Field(min_length=1)
+    joints: tuple[int, ...] = Field(min_length=1)
+    told_apart_from: tuple[int, ...] = ()
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """All classes in label order; ``text`` is float32 ``[classes, D]``; round 0 is the prior."""
+
+    layout: str
+    round: int
+    stream: str
+    encoder: str
+    classes: tuple[ClassConstraint, ...]
+    text: npt.NDArray[np.float32]
+    digest: str = ""
+
+    def joint_mask(self) -> npt.NDArray[np.float32]:
+        """Return the critical joints as 0/1: float32 ``[classes, V]``."""
+        mask = np.zeros((len(self.classes), len(load_layout(self.layout).joints)), dtype=np.float32)
+        for row, constraint in enumerate(self.classes):
+            mask[row, list(constraint.joints)] = 1.0
+        return mask
+
+
+def write(path: Path, constraints: Constraints, *, made_from: Mapping[str, str], config: AgentStage) -> None:
+    """Write the artifact at ``path``, atomically. ``ValueError`` if the classes and the text do not fit."""
+    _check(path, constraints)
+    document = {
+        "layout": constraints.layout,
+        "round": constraints.round,
+        "stream": constraints.stream,
+        "encoder": constraints.encoder,
+        "classes": [constraint.model_dump(mode="json") for constraint in constraints.classes],
+    }
+    about = {
+        "round": constraints.round,
+        "stream": constraints.stream,
+        "encoder": constraints.encoder,
+        "text_dimensions": int(constraints.text.shape[1]),
+        "status": _count([constraint.provenance.status for constraint in constraints.classes]),
+        "tokens": sum(c.provenance.prompt_tokens + c.provenance.completion_tokens for c in constraints.classes),
+    }
+    with staged(path) as scratch:
+        text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True)
+        (scratch / "constraints.json").write_text(text + "\n", encoding="utf-8")
+        np.save(scratch / "text.npy", constraints.text.astype(np.float32), allow_pickle=False)
+        seal(scratch, SCHEMA, made_from=made_from, config=config.model_dump(mode="json"), about=about)
+
+
+def _count(values: list[str]) -> dict[str, int]:
+    return {value: values.count(value) for value in sorted(set(values))}
+
+
+def open(path: Path) -> Constraints:
+    """Verify and read the artifact.
+
+    Raises:
+        InputError: not constraints, a newer major version, damaged, or contradictory within itself.
+    """
+    verify(path)
+    file = path / "constraints.json"
+    try:
+        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        classes = tuple(ClassConstraint.model_validate(entry) for entry in document["classes"])
+        text = np.load(path / "text.npy", allow_pickle=False)
+        constraints = Constraints(
+            layout=document["layout"],
+            round=document["round"],
+            stream=document["stream"],
+            encoder=document["encoder"],
+            classes=classes,
+            text=text,
+            digest=digest(path),
+        )
+    except (ValueError, KeyError, ValidationError) as error:
+        raise InputError(f"{file}: not a constraints document: {error}") from None
+    _check(path, constraints)
+    return constraints
+
+
+def _check(path: Path, constraints: Constraints) -> None:
+    joints = len(load_layout(constraints.layout).joints)
+    count = len(constraints.classes)
+    expect_shape(path / "text.npy", "text", constraints.text, (count, None))
+    for row, constraint in enumerate(constraints.classes):
+        where = f"{path}: class {row} ({constraint.name})"
+        if constraint.label != row:
+            raise InputError(f"{where}: label {constraint.label} found, {row} expected")
+        if len(set(constraint.joints)) != len(constraint.joints):
+            raise InputError(f"{where}: joints: a joint stands twice")
+        if not all(0 <= joint < joints for joint in constraint.joints):
+            raise InputError(f"{where}: joints: {list(constraint.joints)} found, numbers 0 to {joints - 1} expected")
+        if not all(0 <= other < count for other in constraint.told_apart_from):
+            raise InputError(f"{where}: told_apart_from: a number is not a class, expected 0 to {count - 1}")
+
+
+def verify(path: Path) -> Manifest:
+    """Check every file against the manifest; see ``artifact.verify`` for the errors."""
+    return verify_artifact(path, SCHEMA)
