@@ -23,26 +23,11 @@ from components.contracts.artifact import Manifest, Schema, digest, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
+from components.contracts.history import EpochRecord
 
 SCHEMA = Schema("checkpoint", 1, 0)
 
 Tensors = dict[str, npt.NDArray[Any]]
-
-
-class EpochRecord(BaseModel):
-    """Means over one epoch of training; ``loss`` is the sum of its weighted parts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epoch: int
-    round: int
-    learning_rate: float
-    loss: float
-    loss_clean: float
-    loss_mixed: float
-    loss_constraint: float
-    loss_alignment: float
-    top1: float
 
 
 class TrainState(BaseModel):

@@ -1,4 +1,7 @@
-"""The ``scores`` artifact: class probabilities of the test split from one stream after one round."""
+"""The ``scores`` artifact: class probabilities of the test split from one stream after one round.
+
+``history.json`` carries the epochs behind them, so that the report needs no checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
 from components.contracts.artifact import Manifest, Schema, digest, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
+from components.contracts.history import EpochRecord
 
 SCHEMA = Schema("scores", 1, 0)
+_HISTORY = TypeAdapter(tuple[EpochRecord, ...])
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Scores:
     sample_ids: npt.NDArray[np.str_]
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
+    history: tuple[EpochRecord, ...] = ()
     digest: str = ""
 
 
@@ -49,6 +56,7 @@ def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: T
             "probabilities": scores.probabilities.astype(np.float32),
         }
         write_npz(scratch / "scores.npz", arrays)
+        (scratch / "history.json").write_bytes(_HISTORY.dump_json(scores.history, indent=1) + b"\n")
         seal(scratch, SCHEMA, made_from=made_from, config=config.model_dump(mode="json"), about=about)
 
 
@@ -64,10 +72,18 @@ def open(path: Path) -> Scores:
         sample_ids=arrays["sample_ids"],
         labels=arrays["labels"],
         probabilities=arrays["probabilities"],
+        history=_read_history(path / "history.json"),
         digest=digest(path),
     )
     _check(path, scores)
     return scores
+
+
+def _read_history(file: Path) -> tuple[EpochRecord, ...]:
+    try:
+        return _HISTORY.validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{file}: not a training history: {' '.join(str(error).split())}") from None
 
 
 def _check(path: Path, scores: Scores) -> None:

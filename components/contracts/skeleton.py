@@ -30,9 +30,10 @@ class Layout(BaseModel):
     """One skeleton layout. Joint numbers are 0-based positions in ``joints``, V = ``len(joints)``.
 
     ``parents`` gives each joint's bone (a root is its own parent); ``drawn_parents`` overrides it where
-    the anatomical limb differs, ``grandparents`` the k-bone where the published one does; ``mirror`` lists (left, right) pairs; ``parts`` partitions the joints
-    into body parts; ``centre`` is the joint that normalisation moves to the origin; ``upright``
-    (lower, upper) and ``across`` (right, left) are the axes that optional alignment turns onto z and x.
+    the anatomical limb differs, ``grandparents`` overrides the k-bone where the published one does;
+    ``mirror`` lists (left, right) pairs; ``parts`` partitions the joints into body parts; ``centre`` is
+    the joint that normalisation moves to the origin; ``upright`` (lower, upper) and ``across``
+    (right, left) are the axes that optional alignment turns onto z and x.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
