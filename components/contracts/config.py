@@ -130,11 +130,14 @@ class TrainConfig(Section):
     """Optimisation of one stream: SGD with Nesterov momentum, cosine to zero over all rounds together.
 
     Loss = CE(clean) + soft CE(mixed) + ``constraint_weight`` · CE(constraint) + ``alignment_weight`` · KL.
+    A clip has ``frames`` frames, taken by ``sampling`` (see ``components.train.sampling``); the scores of
+    ``test_clips`` clips are averaged.
     """
 
     epochs: Positive
     batch: Positive = 16
     frames: Annotated[int, Field(ge=8)] = 100
+    sampling: Literal["uniform", "resize"] = "uniform"
     learning_rate: Annotated[float, Field(gt=0)] = 0.025
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4

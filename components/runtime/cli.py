@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import Any
 
 import typer
+import yaml
 
 from components.contracts.errors import InputError
 from components.contracts.store import store_for
@@ -39,6 +41,20 @@ def run(app: typer.Typer) -> None:
         sys.exit(USAGE_ERROR)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` settings, values as YAML: ``["train.epochs=4"]`` becomes ``{"train.epochs": 4}``."""
+    parsed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not key or not equals:
+            raise InputError(f"--set: found {setting!r}, expected KEY=VALUE such as train.epochs=4")
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {key}: found {value!r}, expected a YAML value") from None
+    return parsed
 
 
 class Exchange:

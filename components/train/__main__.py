@@ -1,0 +1,80 @@
+"""The train stage from a shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.contracts.config import load_experiment
+from components.runtime.cli import Exchange, application, parse_settings, run
+from components.train.core import Outputs, train_round
+
+app = application("python -m components.train", "Train the recogniser: one stream, one round.")
+
+
+@app.callback()
+def main() -> None:
+    """Train the skeleton action recogniser under the agent's constraints.
+
+    A *stream* is one view of the skeleton (joints `j`, bones `b`, k-bones `k`, and their motions `jm`, `bm`,
+    `km`); a *round* is its share of the epochs between two visits to the agent.
+    """
+
+
+@app.command("run")
+def run_round(
+    config: Annotated[Path, typer.Option(help="Experiment file (YAML), for example pipelines/configs/demo.yaml.")],
+    dataset: Annotated[str, typer.Option(help="`dataset` artifact, written by components.preprocess.")],
+    constraints: Annotated[str, typer.Option(help="`constraints` artifact that guides this round.")],
+    output: Annotated[str, typer.Option(help="Folder for the artifacts `checkpoint`, `confusion` and `scores`.")],
+    stream: Annotated[str, typer.Option(help="j, b, k, jm, bm or km.")] = "j",
+    round_number: Annotated[int, typer.Option("--round", min=1, help="Round of the experiment, from 1.")] = 1,
+    previous: Annotated[str | None, typer.Option(help="`checkpoint` artifact of the round before.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Folder in which every epoch is saved; a killed round goes on from there."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. train.epochs=4."),
+    ] = None,
+) -> None:
+    """Train one round of one stream and score the test split.
+
+    **Reads** the dataset, the constraints and, after round 1, the checkpoint of the round before.
+    **Writes** three artifacts below `--output`:
+
+    - `checkpoint`: weights, optimiser state and history, from which the next round goes on;
+    - `confusion`: who was taken for whom on the training split (the agent's input) and on the test split;
+    - `scores`: class probabilities of the test split (the evaluation's input).
+
+    Threads follow `OMP_NUM_THREADS`; a CUDA device is used if there is one. `METRICS_PORT` serves
+    Prometheus metrics while the round runs. The same inputs, seed and number of threads give the same bytes.
+
+    **Example**, round 1 and then round 2 of the bone stream:
+
+        python -m components.train run --config my.yaml --dataset out/dataset \\
+            --constraints out/constraints-0 --stream b --round 1 --output out/b-1
+
+        python -m components.train run --config my.yaml --dataset out/dataset \\
+            --constraints out/constraints-b-1 --stream b --round 2 --previous out/b-1/checkpoint --output out/b-2
+    """
+    experiment = load_experiment(config, parse_settings(set_ or []))
+    with Exchange() as exchange:
+        outputs = Outputs(*(exchange.output(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
+        train_round(
+            experiment.stage_train(stream),
+            exchange.input(dataset),
+            exchange.input(constraints),
+            outputs,
+            stream=stream,
+            round_number=round_number,
+            previous=exchange.input(previous) if previous else None,
+            resume=resume,
+        )
+
+
+if __name__ == "__main__":
+    run(app)

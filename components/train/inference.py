@@ -1,0 +1,33 @@
+"""Class probabilities of a split, averaged over clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.contracts.config import TrainStage
+from components.contracts.skeleton import Layout
+from components.train.clips import ClipSource
+from components.train.recogniser import Recogniser
+from components.train.sampling import test_frames
+from components.train.streams import stream_features
+
+_BATCH = 64
+
+
+@torch.inference_mode()
+def probabilities(
+    model: Recogniser, source: ClipSource, samples: Tensor, stage: TrainStage, layout: Layout, stream: str
+) -> np.ndarray:
+    """Return float32 ``[N, classes]``: softmax of each clip, then the mean over clips (QUIRKS 31)."""
+    model.eval()
+    rows = []
+    for batch in samples.split(_BATCH):
+        total = torch.zeros(len(batch), len(stage.data.classes), device=source.device)
+        for clip in range(stage.train.test_clips):
+            frames = test_frames(source.frames[batch], stage.train, clip)
+            features = stream_features(source.clips(batch, frames), layout, stream)
+            total += model.classify(features).softmax(dim=1)
+        rows.append(total / stage.train.test_clips)
+    return torch.cat(rows).cpu().numpy().astype(np.float32)

@@ -1,0 +1,154 @@
+"""The training loop of one stream: epochs of steps, their random numbers, learning rate and bookkeeping."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.contracts.config import TrainStage
+from components.contracts.history import EpochRecord
+from components.contracts.skeleton import Layout
+from components.train.augment import augment
+from components.train.clips import ClipSource
+from components.train.losses import Losses, training_loss
+from components.train.mix import skeleton_mix
+from components.train.recogniser import Recogniser
+from components.train.sampling import training_frames
+from components.train.streams import stream_features
+
+
+def seed_of(seed: int, stream: str, purpose: str) -> int:
+    """Derive an independent 63-bit seed; every epoch has its own, so no generator state needs saving."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}/{purpose}".encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What the agent says, on the device: ``mask`` ``[classes, V]`` of this stream, ``text`` ``[classes, D]``."""
+
+    mask: Tensor
+    text: Tensor
+
+
+@dataclass
+class Tally:
+    """Sums over one epoch, kept on the device so that no step waits for it."""
+
+    sums: Tensor
+    confusion: Tensor
+    samples: int = 0
+    names: tuple[str, ...] = field(default=("total", "clean", "mixed", "constraint", "alignment"))
+
+    @classmethod
+    def empty(cls, classes: int, device: torch.device) -> Tally:
+        return cls(torch.zeros(5, device=device), torch.zeros(classes * classes, dtype=torch.int64, device=device))
+
+    def add(self, losses: Losses, logits: Tensor, labels: Tensor) -> None:
+        values = torch.stack([getattr(losses, name).detach() for name in self.names])
+        self.sums += values * len(labels)
+        classes = logits.shape[1]
+        self.confusion += torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
+        self.samples += len(labels)
+
+    def confusion_matrix(self) -> np.ndarray:
+        classes = math.isqrt(len(self.confusion))
+        return self.confusion.view(classes, classes).cpu().numpy()
+
+    def record(self, epoch: int, round_number: int, learning_rate: float) -> EpochRecord:
+        total, clean, mixed, constraint, alignment = (self.sums / self.samples).tolist()
+        confusion = self.confusion_matrix()
+        return EpochRecord(
+            epoch=epoch,
+            round=round_number,
+            learning_rate=learning_rate,
+            loss=total,
+            loss_clean=clean,
+            loss_mixed=mixed,
+            loss_constraint=constraint,
+            loss_alignment=alignment,
+            top1=float(np.trace(confusion) / confusion.sum()),
+        )
+
+
+@dataclass
+class Trainer:
+    """Everything a step needs. ``samples`` are the sample numbers of the training split, int64 ``[N]``."""
+
+    stage: TrainStage
+    stream: str
+    layout: Layout
+    model: Recogniser
+    optimiser: torch.optim.SGD
+    source: ClipSource
+    samples: Tensor
+    guidance: Guidance
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.samples) / self.stage.train.batch)
+
+    def epoch(self, epoch: int, round_number: int) -> tuple[EpochRecord, np.ndarray]:
+        """Train one epoch (1-based). Returns its record and its confusion: int64 ``[true, predicted]``.
+
+        The confusion is what the network said of the clean clips before each step, as in the reference.
+        """
+        generator = torch.Generator().manual_seed(seed_of(self.stage.seed, self.stream, f"epoch {epoch}"))
+        tally = Tally.empty(len(self.stage.data.classes), self.source.device)
+        self.model.train()
+        order = self.samples[torch.randperm(len(self.samples), generator=generator)]
+        # Batches of nearly equal size: no tiny last one to upset the batch statistics.
+        for step, batch in enumerate(order.tensor_split(self.steps_per_epoch)):
+            rate = self.learning_rate((epoch - 1) * self.steps_per_epoch + step)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            self._step(batch, generator, tally)
+        return tally.record(epoch, round_number, rate), tally.confusion_matrix()
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then cosine to zero over all rounds together, per step (0-based)."""
+        config = self.stage.train
+        warmup = config.warmup_epochs * self.steps_per_epoch
+        if step < warmup:
+            return config.learning_rate * (step + 1) / warmup
+        total = config.epochs * self.steps_per_epoch
+        return config.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    def _step(self, batch: Tensor, generator: torch.Generator, tally: Tally) -> None:
+        config = self.stage.train
+        clips = self._training_clips(batch, generator)
+        labels = self.source.labels[batch].to(self.source.device)
+        mixed_labels = None
+        inputs = clips
+        if config.mix:
+            classes = len(self.stage.data.classes)
+            mixed, mixed_labels = skeleton_mix(clips, labels, classes, self.layout, generator)
+            inputs = torch.cat([clips, mixed])
+        output = self.model(inputs, self.guidance.mask)
+        losses = training_loss(
+            output,
+            labels,
+            mixed_labels,
+            self.guidance.text,
+            cast(Tensor, self.model.logit_scale),
+            constraint_weight=config.constraint_weight,
+            alignment_weight=config.alignment_weight,
+            label_smoothing=config.label_smoothing,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        self.optimiser.step()
+        tally.add(losses, output.logits[: len(batch)], labels)
+
+    def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        config = self.stage.train
+        frames = training_frames(self.source.frames[batch], config, generator)
+        joints = self.source.clips(batch, frames)
+        three_d = self.stage.data.dimensions == "3d"
+        joints = augment(joints, self.layout, config.augmentation, generator, three_d=three_d)
+        return stream_features(joints, self.layout, self.stream)

@@ -1,0 +1,87 @@
+"""Skeleton mix-up: paste a partner's body parts for a while, or blend two skeletons.
+
+Source: SkeletonAgent reference, ``recognizers/tools.py`` (QUIRKS 17). One partner shift, one region and one
+draw serve the whole batch, as there; clip lengths other than its hard-coded 100 frames work here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from components.contracts.skeleton import Layout
+
+_PASTE_SHARE = 0.75  # probability of pasting parts rather than blending
+_SLOT = 4  # frames per time slot
+_SHORTEST, _LONGEST = 13 / 25, 20 / 25  # pasted share of the time slots
+
+
+@dataclass(frozen=True)
+class Region:
+    """``joints`` to paste, from frame ``start`` for ``length``; the partner's ``source_length`` frames fill them."""
+
+    joints: tuple[int, ...]
+    start: int
+    length: int
+    source_start: int
+    source_length: int
+
+
+def skeleton_mix(
+    clips: Tensor, labels: Tensor, classes: int, layout: Layout, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix every sample with another of the batch.
+
+    Args:
+        clips: one stream, ``[B, M, T, V, 3]``, T at least 8.
+        labels: int64 ``[B]``.
+
+    Returns:
+        The mixed clips and their class distribution ``[B, classes]``.
+    """
+    batch, _, frames, joints, _ = clips.shape
+    shift = _integer(1, batch - 1, generator) if batch > 2 else 0
+    partner = clips.roll(shift, dims=0)
+    if float(torch.rand((), generator=generator)) < _PASTE_SHARE:
+        region = draw_region(frames, layout, generator)
+        mixed = paste(clips, partner, region)
+        share = region.length * len(region.joints) / (frames * joints)
+    else:
+        share = float(torch.rand((), generator=generator))
+        mixed = clips.lerp(partner, share)
+    own = F.one_hot(labels, classes).float()
+    return mixed, own.lerp(own.roll(shift, dims=0), share)
+
+
+def draw_region(frames: int, layout: Layout, generator: torch.Generator) -> Region:
+    """Draw two or three body parts and a span of whole time slots for them."""
+    parts = list(layout.part_numbers.values())
+    chosen = torch.randperm(len(parts), generator=generator)[: _integer(2, 4, generator)]
+    slots = frames // _SLOT
+    length = _integer(max(1, round(_SHORTEST * slots)), max(1, round(_LONGEST * slots)) + 1, generator)
+    source_length = _integer(length, slots + 1, generator)
+    return Region(
+        joints=tuple(sorted(joint for part in chosen.tolist() for joint in parts[part])),
+        start=_integer(0, slots - length + 1, generator) * _SLOT,
+        length=length * _SLOT,
+        source_start=_integer(0, slots - source_length + 1, generator) * _SLOT,
+        source_length=source_length * _SLOT,
+    )
+
+
+def paste(clips: Tensor, partner: Tensor, region: Region) -> Tensor:
+    """Return ``clips`` with the region's joints taken from the partner, resized in time by nearest frame."""
+    step = torch.arange(region.length) * region.source_length // region.length
+    source = partner[:, :, region.source_start + step]
+    joints = torch.tensor(region.joints)
+    mixed = clips.clone()
+    mixed[:, :, region.start : region.start + region.length, joints] = source[..., joints, :]
+    return mixed
+
+
+def _integer(low: int, high: int, generator: torch.Generator) -> int:
+    """Draw an integer from [low, high)."""
+    return int(torch.randint(low, high, (), generator=generator))

@@ -1,0 +1,157 @@
+"""The recogniser: a stem, spatio-temporal graph blocks, and three heads.
+
+Source: SkeletonAgent's recogniser on DG-STGCN (Duan et al. 2022). Parameters correspond one to one to the
+reference's (its per-branch 1×1 convolutions are concatenated here, its unused graph scales left out).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from components.contracts.config import ModelConfig
+from components.contracts.dataset import CHANNELS
+from components.train.graph_conv import AdaptiveGraphConv
+from components.train.temporal_conv import MultiScaleTemporalConv
+
+_GRAPH_MEAN, _GRAPH_STD = 0.04, 0.02
+_LOGIT_SCALE = 2.6592600  # ln(1/0.07), used without exp as in the reference (QUIRKS 13)
+
+
+@dataclass
+class Output:
+    """Class logits ``[N, classes]``, constraint logits ``[N, classes]``, text-space features ``[N, D]``."""
+
+    logits: Tensor
+    constraint: Tensor
+    alignment: Tensor
+
+
+class EmbeddingStem(nn.Module):
+    """Joint embedding plus position embedding plus batch norm over (person, joint, channel): C becomes ``width``."""
+
+    def __init__(self, width: int, joints: int, persons: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(CHANNELS, width)
+        self.position = nn.Parameter(torch.zeros(joints, width))
+        self.norm = nn.BatchNorm1d(persons * joints * width)
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, persons, frames, joints, _ = x.shape
+        x = self.embed(x) + self.position
+        x = self.norm(x.permute(0, 1, 3, 4, 2).reshape(batch, -1, frames))
+        return x.view(batch * persons, joints, -1, frames).permute(0, 2, 3, 1).contiguous()
+
+
+class PlainStem(nn.Module):
+    """Batch norm over (joint, channel) of the coordinates, persons counted as samples."""
+
+    def __init__(self, joints: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(joints * CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, persons, frames, joints, channels = x.shape
+        x = x.permute(0, 1, 3, 4, 2).reshape(batch * persons, joints * channels, frames)
+        return self.norm(x).view(batch * persons, joints, channels, frames).permute(0, 2, 3, 1).contiguous()
+
+
+class Block(nn.Module):
+    """Graph convolution, temporal convolution, residual: ``[N, C_in, T, V]`` → ``[N, C_out, ⌈T/stride⌉, V]``."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int, graph: Tensor, config: ModelConfig, *, residual: bool
+    ) -> None:
+        super().__init__()
+        joints = graph.shape[-1]
+        self.graph_conv = AdaptiveGraphConv(channels_in, channels_out, joints, config.subsets, graph)
+        self.temporal_conv = MultiScaleTemporalConv(channels_out, joints, config.temporal, stride)
+        self.has_residual = residual
+        if not residual or (channels_in == channels_out and stride == 1):
+            self.residual: nn.Module = nn.Identity()
+        else:
+            conv = nn.Conv2d(channels_in, channels_out, 1, stride=(stride, 1))
+            self.residual = nn.Sequential(conv, nn.BatchNorm2d(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.temporal_conv(self.graph_conv(x).relu())
+        return (out + self.residual(x)).relu() if self.has_residual else out.relu()
+
+
+class Recogniser(nn.Module):
+    """Skeletons to class logits, and in training to constraint logits and text-space features.
+
+    Args:
+        config: depth, width, branches.
+        joints: V of the layout.
+        persons: M, the persons per sample (the embedding stem's batch norm depends on it).
+        classes: number of classes.
+        text_dimensions: D of the text embeddings.
+    """
+
+    def __init__(self, config: ModelConfig, joints: int, persons: int, classes: int, text_dimensions: int) -> None:
+        super().__init__()
+        # One random start is shared by all blocks and then trained per block.
+        graph = torch.randn(config.subsets, joints, joints) * _GRAPH_STD + _GRAPH_MEAN
+        embeds = config.stem == "embedding"
+        self.stem: nn.Module = EmbeddingStem(config.width, joints, persons) if embeds else PlainStem(joints)
+        width_in, width = (config.width if embeds else CHANNELS), config.width
+        blocks = []
+        for number in range(config.blocks):
+            inflates = number in config.inflate_at
+            width = width * 2 if inflates else width
+            residual = embeds or number > 0
+            blocks.append(Block(width_in, width, 2 if inflates else 1, graph, config, residual=residual))
+            width_in = width
+        self.blocks = nn.ModuleList(blocks)
+        self.classifier = nn.Linear(width, classes)
+        self.constraint = nn.Linear(width, 1)
+        self.alignment = nn.Linear(width, text_dimensions)
+        self.logit_scale = nn.Parameter(torch.tensor(_LOGIT_SCALE))
+        self.apply(_initialise)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features of each person and joint, averaged over time: ``[N, M, C, V]``.
+
+        Args:
+            x: one stream of skeletons ``[N, M, T, V, 3]``.
+        """
+        batch, persons = x.shape[:2]
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        x = x.mean(dim=2)
+        return x.view(batch, persons, *x.shape[1:])
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Return class logits ``[N, classes]`` of skeletons ``[N, M, T, V, 3]``; the other heads are not computed."""
+        return self.classifier(self.features(x).mean(dim=(1, 3)))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Output:
+        """Compute all heads.
+
+        Args:
+            x: one stream of skeletons ``[N, M, T, V, 3]``.
+            mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream.
+
+        The constraint logit of class c is the sum of w·feature over its critical positions, averaged over
+        persons, plus a bias: the reference's ``classes × V × V`` tensor says the same (QUIRKS 8).
+        """
+        features = self.features(x).mean(dim=1)
+        pooled = features.mean(dim=2)
+        per_joint = self.constraint.weight[0] @ features
+        constraint = per_joint @ mask.T + self.constraint.bias
+        return Output(self.classifier(pooled), constraint, self.alignment(pooled))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv1d | nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
