@@ -1,0 +1,1 @@
+"""The evaluate stage: scores of all streams and rounds → ensemble, metrics, report."""

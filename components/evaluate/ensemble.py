@@ -1,0 +1,100 @@
+"""Late fusion: the weighted mean of the streams' class probabilities, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts.errors import InputError
+from components.contracts.scores import Scores
+from components.contracts.skeleton import STREAMS
+
+PUBLISHED: dict[str, dict[str, float]] = {
+    "published 2-stream": {"j": 1, "b": 1},
+    "published 4-stream": {"j": 2, "b": 2, "jm": 1, "bm": 1},
+    "published 6-stream": {"j": 2, "b": 2, "k": 2, "jm": 1, "bm": 1, "km": 1},
+}
+"""The ensembles that the reference reports (its tools/ensemble.py; QUIRKS 32)."""
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Labels int64 ``[N]`` and fused probabilities float64 ``[N, classes]``, in the order of sorted sample ids."""
+
+    streams: tuple[str, ...]
+    weights: tuple[float, ...]
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+
+
+def align(scores: Sequence[Scores]) -> list[Scores]:
+    """Put all scores into one order of samples, that of the sorted ids.
+
+    Raises:
+        InputError: a sample id stands twice, or two of the scores differ in their sample ids, in a
+            sample's label or in the number of classes; an example is named.
+    """
+    ordered = [_sorted_by_id(one) for one in scores]
+    for other in ordered[1:]:
+        _check_same_samples(ordered[0], other)
+    return ordered
+
+
+def _name(scores: Scores) -> str:
+    return f"scores of stream {scores.stream} round {scores.round}"
+
+
+def _sorted_by_id(scores: Scores) -> Scores:
+    order = np.argsort(scores.sample_ids, kind="stable")
+    ids = scores.sample_ids[order]
+    twice = np.flatnonzero(ids[1:] == ids[:-1])
+    if len(twice):
+        raise InputError(f"{_name(scores)}: sample {str(ids[twice[0]])!r} stands more than once")
+    return replace(scores, sample_ids=ids, labels=scores.labels[order], probabilities=scores.probabilities[order])
+
+
+def _check_same_samples(first: Scores, other: Scores) -> None:
+    both = f"{_name(first)} and {_name(other)}"
+    for one, two in ((first, other), (other, first)):
+        missing = np.setdiff1d(one.sample_ids, two.sample_ids, assume_unique=True)
+        if len(missing):
+            example = f"e.g. {str(missing[0])!r} is missing from the {_name(two)}"
+            raise InputError(f"{both} are of different samples: {len(missing)} differ, {example}")
+    differ = np.flatnonzero(first.labels != other.labels)
+    if len(differ):
+        at = differ[0]
+        example = f"{str(first.sample_ids[at])!r} has {first.labels[at]} and {other.labels[at]}"
+        raise InputError(f"{both} disagree about the labels of {len(differ)} samples, e.g. {example}")
+    classes = (first.probabilities.shape[1], other.probabilities.shape[1])
+    if classes[0] != classes[1]:
+        raise InputError(f"{both} differ in the number of classes: {classes[0]} and {classes[1]}")
+
+
+def fuse(scores: Sequence[Scores], weights: Mapping[str, float]) -> Fused:
+    """Return the weighted mean of probabilities over the streams that have a positive weight.
+
+    Args:
+        scores: at most one per stream, in any order; samples in any order.
+        weights: stream → weight; only their ratios matter.
+
+    Raises:
+        InputError: no stream has a positive weight, a stream stands twice, or the samples differ
+            (see ``align``).
+    """
+    chosen = sorted((one for one in scores if weights.get(one.stream, 0) > 0), key=lambda s: STREAMS.index(s.stream))
+    streams = tuple(one.stream for one in chosen)
+    if not chosen:
+        given = ", ".join(one.stream for one in scores) or "none"
+        raise InputError(f"evaluate.weights: no stream with scores (found {given}) has a positive weight")
+    if len(set(streams)) != len(streams):
+        raise InputError(f"ensemble: a stream stands twice in {', '.join(streams)}")
+    aligned = align(chosen)
+    total = float(sum(weights[stream] for stream in streams))
+    # Summed in the fixed order of STREAMS, so that the order of the inputs cannot change a bit of the result.
+    fused = np.zeros(aligned[0].probabilities.shape)
+    for one in aligned:
+        fused += one.probabilities.astype(np.float64) * (weights[one.stream] / total)
+    return Fused(streams, tuple(float(weights[stream]) for stream in streams), aligned[0].labels, fused)
