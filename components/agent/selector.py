@@ -1,0 +1,178 @@
+"""The Selector: from an answer as it came to a class's constraint, or the reason why there is none.
+
+What an answer may do wrong is judged here and nowhere else: the provider asks ``complaint`` whether to
+request a repair, and ``select`` keeps the standing constraint where the answer stays unusable.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from components.agent.providers import NO_PRIOR, Answer, Question, Reply
+from components.contracts.constraints import ClassConstraint, Provenance
+from components.contracts.skeleton import Layout, load_layout
+
+MAX_DESCRIPTION = 1000
+"""Characters of a description that are kept; the text encoder reads about as many."""
+
+_WORDS = {"l": "left", "r": "right", "lt": "left", "rt": "right", "centre": "center", "middle": "mid", "feet": "foot"}
+# Names of one place. A joint is known by them too, unless the layout gives the name to another joint.
+_SAME_PLACE = (
+    ("pelvis", "hip center", "mid hip", "hips", "spine base", "root"),
+    ("spine", "torso", "mid spine"),
+    ("upper spine", "shoulder center", "mid shoulder", "spine shoulder", "chest", "thorax"),
+    ("upper spine", "neck"),
+    ("torso", "chest"),
+    ("hand tip", "fingertip", "finger tip", "fingers"),
+    ("hand", "palm", "wrist"),
+    ("foot", "ankle"),
+    ("head", "face", "nose"),
+)
+_SIDES = ("left", "right")
+_Name = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The joints of an answer: their numbers in the answer's order, once each, and the unknown names."""
+
+    joints: tuple[int, ...]
+    unknown: tuple[str, ...]
+
+
+def resolve(names: Iterable[str], layout: Layout) -> Resolved:
+    """Turn joint names as people and models write them into joint numbers of a layout.
+
+    Case, spaces, underscores and hyphens do not matter, nor the order of words ("hand left"), nor a side
+    written as one letter ("l_hand"); common synonyms ("hip center") are known.
+    """
+    known = _names_of(layout.name)
+    joints: dict[int, None] = {}
+    unknown = []
+    for name in names:
+        number = known.get(_words(name))
+        if number is None:
+            unknown.append(name)
+        else:
+            joints[number] = None
+    return Resolved(tuple(joints), tuple(unknown))
+
+
+def complaint(answer: Answer, layout: Layout) -> str:
+    """Return what makes an answer unusable, in words that its author can act on; empty if it is usable."""
+    if not _clean(answer.description):
+        return "the description is empty"
+    resolved = resolve(answer.joints, layout)
+    if not resolved.joints:
+        named = ", ".join(repr(name) for name in resolved.unknown[:3])
+        return f"none of the joints is one of the skeleton's: {named}" if named else "no joints are named"
+    if len(resolved.joints) == len(layout.joints):
+        return "all joints of the skeleton are named, which singles out none"
+    return ""
+
+
+def select(
+    question: Question, reply: Reply, standing: ClassConstraint, *, round_number: int, max_joints: int
+) -> ClassConstraint:
+    """Make the constraint of one class that was asked about.
+
+    Args:
+        question: what was asked.
+        reply: what came of it.
+        standing: the constraint in force so far; it stays where the reply is unusable.
+        round_number: the round that this is.
+        max_joints: the longest list of joints; the first ones of the answer stay.
+
+    Returns:
+        The new constraint, status ``answered``, or the standing one with a note that says why it stays.
+    """
+    layout = load_layout(question.layout)
+    if reply.answer is None:
+        return unchanged(standing, reply.note, round_number=round_number, reply=reply)
+    if problem := complaint(reply.answer, layout):
+        return unchanged(standing, f"unusable answer: {problem}", round_number=round_number, reply=reply)
+    resolved = resolve(reply.answer.joints, layout)
+    provenance = Provenance(
+        status="answered",
+        provider=reply.provider,
+        model=reply.model,
+        prompt_version=reply.prompt_version,
+        request_hash=reply.request_hash,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        round=round_number,
+        note=_notes(reply.note, resolved, max_joints),
+    )
+    return ClassConstraint(
+        label=question.label,
+        name=question.name,
+        description=_clean(reply.answer.description),
+        joints=tuple(sorted(resolved.joints[:max_joints])),
+        told_apart_from=tuple(rival.label for rival in question.rivals),
+        provenance=provenance,
+    )
+
+
+def unchanged(
+    standing: ClassConstraint, note: str, *, round_number: int, reply: Reply | None = None
+) -> ClassConstraint:
+    """Keep a constraint and say why.
+
+    Its provenance still names the round and the request that it came from; the tokens are this round's,
+    so that what an unusable answer has cost is counted. In round 0 a prior stays a prior. That a class
+    has no prior stays in its note until it is answered.
+    """
+    origin = standing.provenance
+    tokens = (reply.prompt_tokens, reply.completion_tokens) if reply else (0, 0)
+    update = {
+        "status": origin.status if round_number == 0 else "kept",
+        "prompt_tokens": tokens[0],
+        "completion_tokens": tokens[1],
+        "note": f"{note}; {NO_PRIOR}" if NO_PRIOR in origin.note else note,
+    }
+    return standing.model_copy(update={"provenance": origin.model_copy(update=update)})
+
+
+def _notes(note: str, resolved: Resolved, max_joints: int) -> str:
+    notes = [note] if note else []
+    if resolved.unknown:
+        notes.append(f"unknown joints dropped: {', '.join(repr(name) for name in resolved.unknown[:5])}")
+    if len(resolved.joints) > max_joints:
+        notes.append(f"the first {max_joints} of {len(resolved.joints)} joints kept")
+    return "; ".join(notes)
+
+
+def _clean(description: str) -> str:
+    """Join lines, drop unprintable characters, and cut at a word where the text is too long."""
+    text = "".join(character for character in " ".join(description.split()) if character.isprintable())
+    if len(text) <= MAX_DESCRIPTION:
+        return text
+    return text[:MAX_DESCRIPTION].rpartition(" ")[0] + "…"
+
+
+def _words(name: str) -> _Name:
+    """Reduce a joint name to its sorted words: "L_Hand", "handLeft" and "left hand" give the same."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    words = re.findall(r"[a-z0-9]+", spaced.lower())
+    joined = [part for word in words for part in re.sub(r"^(left|right)(?=[a-z])", r"\1 ", word).split()]
+    return tuple(sorted(_WORDS.get(word, word) for word in joined))
+
+
+@lru_cache
+def _names_of(layout_name: str) -> dict[_Name, int]:
+    """Map every name that a joint of the layout goes by to its number."""
+    layout = load_layout(layout_name)
+    names = {_words(joint): number for number, joint in enumerate(layout.joints)}
+    for number, joint in enumerate(layout.joints):
+        words = _words(joint)
+        side = tuple(word for word in words if word in _SIDES)
+        place = tuple(word for word in words if word not in _SIDES)
+        for group in _SAME_PLACE:
+            others = [_words(other) for other in group]
+            if place in others:
+                for other in others:
+                    names.setdefault(tuple(sorted(other + side)), number)
+    return names
