@@ -84,13 +84,14 @@ class Writer:
     """Streams samples into a dataset: memory stays flat, nothing is visible before ``close``.
 
     Use as a context manager; leaving it normally finishes the artifact at ``path``, leaving it by an
-    exception removes everything.
+    exception removes everything. ``notes`` are further entries of the manifest's ``about``.
     """
 
     path: Path
     config: DataConfig
     made_from: Mapping[str, str]
     dtype: npt.DTypeLike = np.float32
+    notes: dict[str, Any] = field(default_factory=dict)
     _ids: list[str] = field(default_factory=list)
     _rows: list[tuple[int, int, int, int]] = field(default_factory=list)
     _skipped: list[Skipped] = field(default_factory=list)
@@ -158,6 +159,7 @@ class Writer:
         write_npz(self._directory / "index.npz", {"sample_ids": ids, **index, **splits})
         _write_jsonl(self._directory / "skipped.jsonl", self._skipped)
         about = {
+            **self.notes,
             "samples": len(self._ids),
             "skipped": len(self._skipped),
             "frames": int(columns[:, 3].sum()),

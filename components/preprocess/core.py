@@ -1,0 +1,156 @@
+"""The stage ``preprocess``: a file of skeletons becomes a packed, checked and normalised ``dataset`` artifact."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts.artifact import sha256_file
+from components.contracts.config import DataConfig
+from components.contracts.dataset import Skipped, Writer
+from components.contracts.errors import InputError
+from components.preprocess import pyskl
+from components.preprocess.normalise import normalise
+from components.preprocess.source import Sample, Source, fault
+from components.runtime.logs import stage_logger
+from components.runtime.progress import progress
+
+NOT_ANNOTATED = -1
+"""The position of a skipped sample that a split names and the annotations do not hold."""
+
+_log = stage_logger("preprocess")
+
+
+def preprocess(source: Path, config: DataConfig, output: Path, *, expected_sha256: str | None = None) -> None:
+    """Pack every usable sample of an annotation pickle and list every other one with its reason.
+
+    Samples keep the input's order; equal inputs give equal bytes. The manifest's ``about.leaks`` says, per
+    protocol, how many test samples are byte-equal to a training sample.
+
+    Args:
+        source: an annotation pickle of PYSKL, see ``pyskl``.
+        config: what the pickle holds and how to normalise it.
+        output: the directory of the ``dataset`` artifact.
+        expected_sha256: refuse the source unless it has this SHA-256 (hex).
+
+    Raises:
+        InputError: the source as a whole cannot be used, or a split of a protocol keeps no sample.
+    """
+    sha256 = _checked_digest(source, expected_sha256)
+    opened = pyskl.open(source, config)
+    splits = _without_repeats(opened)
+    with Writer(output, config, made_from={"source": sha256}) as writer:
+        packing = _Packing(writer, config)
+        with progress("packing samples", len(opened), _log) as report:
+            for done, record in enumerate(opened, start=1):
+                packing.take(record)
+                report(done)
+        packing.list_missing(splits)
+        packing.check_protocols(source, splits)
+        writer.splits(splits)
+        writer.notes["leaks"] = packing.leaks(splits)
+    if packing.reasons:
+        (reason, count), total = packing.reasons.most_common(1)[0], packing.reasons.total()
+        _log.warning("%d samples skipped, see skipped.jsonl; most often (%d): %s", total, count, reason)
+
+
+def _checked_digest(source: Path, expected: str | None) -> str:
+    if not source.is_file():
+        raise InputError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
+    found = sha256_file(source)
+    if expected is not None and found != expected.lower():
+        raise InputError(f"{source}: SHA-256 {found} found, {expected.lower()} expected")
+    return found
+
+
+def _without_repeats(source: Source) -> dict[str, list[str]]:
+    splits = {name: list(dict.fromkeys(ids)) for name, ids in source.splits.items()}
+    for name, ids in source.splits.items():
+        if len(ids) > len(splits[name]):
+            _log.warning(
+                "split %s names %d samples more than once; each counts once", name, len(ids) - len(splits[name])
+            )
+    return splits
+
+
+class _Packing:
+    """Sends each record to the writer, packed or skipped, and remembers what the checks at the end need."""
+
+    def __init__(self, writer: Writer, config: DataConfig) -> None:
+        self._writer = writer
+        self._config = config
+        self._seen: dict[str, int] = {}
+        self._fingerprints: dict[str, bytes] = {}
+        self.reasons: Counter[str] = Counter()
+
+    def take(self, record: Sample | Skipped) -> None:
+        """Pack a sample, or skip it if it has a fault or an id that came before."""
+        if isinstance(record, Skipped):
+            self._skip(record.position, record.sample_id, record.reason)
+            if record.sample_id:
+                self._seen.setdefault(record.sample_id, record.position)
+            return
+        first = self._seen.setdefault(record.sample_id, record.position)
+        if first != record.position:
+            self._skip(record.position, record.sample_id, f"id: stands already at position {first}")
+            return
+        reason = fault(record, self._config)
+        if reason is None:
+            keypoints = normalise(record, self._config)
+            reason = None if np.isfinite(keypoints).all() else "keypoint: values too large to normalise"
+        if reason is not None:
+            self._skip(record.position, record.sample_id, reason)
+            return
+        self._writer.append(record.sample_id, record.label, keypoints)
+        self._fingerprints[record.sample_id] = _fingerprint(record.keypoints)
+
+    def list_missing(self, splits: dict[str, list[str]]) -> None:
+        """Skip the ids that splits name and no record has."""
+        missing: dict[str, list[str]] = {}
+        for name, ids in splits.items():
+            for sample_id in ids:
+                if sample_id not in self._seen:
+                    missing.setdefault(sample_id, []).append(name)
+        for sample_id, names in missing.items():
+            self._skip(NOT_ANNOTATED, sample_id, f"not among the annotations, but in split {', '.join(names)}")
+
+    def check_protocols(self, source: Path, splits: dict[str, list[str]]) -> None:
+        """Raise ``InputError`` unless something was packed at all and for each split that a protocol uses."""
+        if not self._fingerprints:
+            reason, count = self.reasons.most_common(1)[0]
+            raise InputError(f"{source}: no usable sample; most frequent reason ({count} times): {reason}")
+        for name, protocol in self._config.protocols.items():
+            for split in (protocol.train, protocol.test):
+                if not any(sample_id in self._fingerprints for sample_id in splits[split]):
+                    found = f"none of its {len(splits[split])} samples is usable" if splits[split] else "it is empty"
+                    raise InputError(f"{source}: split {split!r} of protocol {name!r}: {found}")
+
+    def leaks(self, splits: dict[str, list[str]]) -> dict[str, int]:
+        """Count, per protocol, the packed test samples that are byte-equal to a packed training sample."""
+        counts = {}
+        for name, protocol in self._config.protocols.items():
+            train = {self._fingerprints.get(sample_id) for sample_id in splits[protocol.train]} - {None}
+            test = [self._fingerprints.get(sample_id) for sample_id in splits[protocol.test]]
+            counts[name] = sum(fingerprint in train for fingerprint in test)
+            if counts[name]:
+                _log.warning(
+                    "protocol %s: %d of %d test samples (%s) are byte-equal to training samples (%s): it overstates",
+                    *(name, counts[name], len(test), protocol.test, protocol.train),
+                )
+        return counts
+
+    def _skip(self, position: int, sample_id: str, reason: str) -> None:
+        self._writer.skip(position, sample_id, reason)
+        self.reasons[reason] += 1
+
+
+def _fingerprint(keypoints: npt.NDArray[Any]) -> bytes:
+    content = np.ascontiguousarray(keypoints)
+    digest = hashlib.blake2b(f"{content.dtype.str}{content.shape}".encode(), digest_size=16)
+    digest.update(content.tobytes())
+    return digest.digest()

@@ -1,0 +1,172 @@
+"""The few calls that pickled NumPy arrays make, answered without NumPy's own unpickling code.
+
+Whatever a pickle calls must stand in ``GLOBALS``; each entry checks its arguments and builds one plain value.
+NumPy pickles an array in two steps, a call and then a state, hence ``Pending``. Object arrays, structured
+arrays and dates are refused: they hold Python objects or nothing that a skeleton needs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}")
+_BYTE_ORDERS: dict[Any, Literal["<", ">", "|"]] = {"<": "<", ">": ">", "|": "|"}
+_ATOMS = (str, int, float, type(None), np.generic)
+
+Arguments = tuple[Any, ...]
+
+
+class RefusedError(Exception):
+    """The pickle is damaged or asks for more than data; the message says what."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """A function or class that a pickle may name, and what a call of it builds."""
+
+    name: str
+    build: Callable[[Arguments], Any]
+
+
+class Pending:
+    """An object between its creation and its state; ``value`` is set by ``complete``."""
+
+    value: Any = None
+
+    def complete(self, state: Any) -> Any:
+        raise NotImplementedError
+
+
+class PendingDtype(Pending):
+    """A dtype whose byte order is still to come."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+
+    def complete(self, state: Any) -> np.dtype[Any]:
+        if type(state) is not tuple or len(state) < 5 or state[1] not in _BYTE_ORDERS or any(state[2:5]):
+            raise RefusedError("damaged: the state of a dtype")
+        self.value = np.dtype(self._code).newbyteorder(_BYTE_ORDERS[state[1]])
+        return self.value
+
+
+class PendingArray(Pending):
+    """An array whose shape, dtype and content are still to come."""
+
+    def complete(self, state: Any) -> np.ndarray[Any, Any]:
+        if type(state) is not tuple or len(state) != 5 or type(state[3]) is not bool:
+            raise RefusedError("damaged: the state of an array")
+        _, shape, dtype, fortran, content = state
+        self.value = _array(content, dtype, shape, "F" if fortran else "C")
+        return self.value
+
+
+def hashable(value: Any) -> Any:
+    """Pass keys that hash in constant depth, text, numbers or one tuple of such; refuse all others."""
+    flat = value if type(value) is tuple else (value,)
+    if not all(isinstance(item, _ATOMS) for item in flat):
+        raise RefusedError(f"a mapping or set holds a key of type {type(value).__name__}")
+    return value
+
+
+def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, Any]:
+    if not isinstance(content, bytes | memoryview) or not isinstance(dtype, np.dtype):
+        raise RefusedError("damaged: an array without bytes or dtype")
+    if type(shape) is not tuple or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
+        raise RefusedError("damaged: the shape of an array")
+    if math.prod(shape) * dtype.itemsize != len(content):
+        raise RefusedError(f"damaged: an array of {math.prod(shape) * dtype.itemsize} bytes has {len(content)}")
+    if not len(content):
+        return np.empty(shape, dtype)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _dtype(arguments: Arguments) -> PendingDtype:
+    code = arguments[0]
+    if type(code) is not str or not _DTYPE.fullmatch(code):
+        kind = "an array of Python objects" if type(code) is str and code.startswith("O") else "an array"
+        raise RefusedError(f"{kind} of dtype {str(code)[:20]!r}; numbers and text are read")
+    return PendingDtype(code)
+
+
+def _reconstruct(arguments: Arguments) -> PendingArray:
+    if arguments[0] is not _NDARRAY:
+        raise RefusedError("it asks for an array of another class than numpy.ndarray")
+    return PendingArray()
+
+
+def _scalar(arguments: Arguments) -> Any:
+    dtype, content = arguments
+    return _array(content, dtype, (1,), "C")[0]
+
+
+def _frombuffer(arguments: Arguments) -> np.ndarray[Any, Any]:
+    content, dtype, shape, order, *axes = arguments
+    if order != "K":
+        return _array(content, dtype, shape, order)
+    (memory_to_axis,) = axes
+    return _array(content, dtype, shape, "C").transpose(memory_to_axis)
+
+
+def _encode(arguments: Arguments) -> bytes:
+    text, encoding = arguments
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise RefusedError("damaged: bytes in an unknown encoding")
+    return text.encode("latin-1")
+
+
+def _empty_bytes(arguments: Arguments) -> bytes:
+    if arguments:
+        raise RefusedError("it makes bytes from something else than their content")
+    return b""
+
+
+def _empty_dict(arguments: Arguments) -> dict[Any, Any]:
+    if arguments:
+        raise RefusedError("it makes a mapping from something else than its items")
+    return {}
+
+
+def _set(kind: type) -> Callable[[Arguments], Any]:
+    def build(arguments: Arguments) -> Any:
+        (items,) = arguments
+        if type(items) is not list:
+            raise RefusedError("it makes a set from something else than a list")
+        return kind(hashable(item) for item in items)
+
+    return build
+
+
+def _not_callable(arguments: Arguments) -> Any:
+    raise RefusedError("it calls the class numpy.ndarray")
+
+
+_NDARRAY = Name("numpy.ndarray", _not_callable)
+
+GLOBALS: dict[tuple[str, str], Name] = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): Name("numpy.dtype", _dtype),
+    ("_codecs", "encode"): Name("_codecs.encode", _encode),
+    ("collections", "OrderedDict"): Name("collections.OrderedDict", _empty_dict),
+    **{
+        (f"numpy.{core}.{module}", name): Name(name, build)
+        for core in ("core", "_core")
+        for module, name, build in (
+            ("multiarray", "_reconstruct", _reconstruct),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _frombuffer),
+        )
+    },
+    **{
+        (module, name): Name(name, build)
+        for module in ("builtins", "__builtin__")
+        for name, build in (("bytes", _empty_bytes), ("set", _set(set)), ("frozenset", _set(frozenset)))
+    },
+}
+"""(module, attribute) → what a call of it builds; nothing else can be named."""

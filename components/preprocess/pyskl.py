@@ -1,0 +1,145 @@
+"""Reader of the annotation pickle of PYSKL (Duan et al. 2022), the common form of skeleton data sets.
+
+``{'split': {name: [ids]}, 'annotations': [{'frame_dir': id, 'label': int, 'keypoint': [M, T, V, C], …}]}``,
+for 2D data with ``'keypoint_score': [M, T, V]`` and ``'img_shape': (height, width)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.contracts.config import DataConfig
+from components.contracts.dataset import Skipped
+from components.contracts.errors import InputError
+from components.preprocess.source import Sample
+from components.preprocess.unpickler import load_data
+
+
+class AnnotationPickle:
+    """An open annotation pickle, see ``source.Source``."""
+
+    def __init__(self, annotations: list[Any], splits: dict[str, list[str]]) -> None:
+        self._annotations = annotations
+        self._splits = splits
+
+    @property
+    def splits(self) -> Mapping[str, list[str]]:
+        return self._splits
+
+    def __len__(self) -> int:
+        return len(self._annotations)
+
+    def __iter__(self) -> Iterator[Sample | Skipped]:
+        for position, annotation in enumerate(self._annotations):
+            yield _sample(position, annotation)
+
+
+def open(path: Path, config: DataConfig) -> AnnotationPickle:
+    """Open an annotation pickle.
+
+    Raises:
+        InputError: not an acceptable pickle, ``annotations`` or ``split`` missing or of the wrong kind, or
+            a split missing that one of the configuration's protocols names.
+    """
+    content = load_data(path)
+    if type(content) is not dict:
+        raise InputError(f"{path}: found a pickled {type(content).__name__}, expected a dict with {_KEYS}")
+    missing = [key for key in ("split", "annotations") if key not in content]
+    if missing:
+        found = ", ".join(sorted(str(key)[:40] for key in list(content)[:10])) or "nothing"
+        raise InputError(f"{path}: {' and '.join(missing)} missing: found {found}, expected {_KEYS}")
+    annotations = content["annotations"]
+    if type(annotations) is not list:
+        raise InputError(f"{path}: annotations: found {type(annotations).__name__}, expected a list")
+    if not annotations:
+        raise InputError(f"{path}: annotations: the list is empty")
+    splits = _splits(path, content["split"])
+    for name, protocol in config.protocols.items():
+        for split in (protocol.train, protocol.test):
+            if split not in splits:
+                known = ", ".join(sorted(splits)) or "none"
+                raise InputError(f"{path}: split: {split!r} of protocol {name!r} is missing; found {known}")
+    return AnnotationPickle(annotations, splits)
+
+
+_KEYS = "'split' and 'annotations'"
+
+
+def _splits(path: Path, splits: Any) -> dict[str, list[str]]:
+    if type(splits) is not dict:
+        raise InputError(f"{path}: split: found {type(splits).__name__}, expected a dict of lists of sample ids")
+    checked = {}
+    for name, ids in splits.items():
+        if not isinstance(name, str) or not isinstance(ids, list | tuple | np.ndarray):
+            raise InputError(f"{path}: split {str(name)[:40]!r}: found {type(ids).__name__}, expected a list of ids")
+        if not all(isinstance(sample_id, str) for sample_id in ids):
+            raise InputError(f"{path}: split {name!r}: holds an id that is not text")
+        checked[str(name)] = [str(sample_id) for sample_id in ids]
+    return checked
+
+
+def _sample(position: int, annotation: Any) -> Sample | Skipped:
+    if type(annotation) is not dict:
+        reason = f"annotation: found {type(annotation).__name__}, expected a dict"
+        return Skipped(position=position, sample_id="", reason=reason)
+    name = annotation.get("frame_dir")
+    sample_id = str(name) if isinstance(name, str) else ""
+    field_fault = _field_fault(annotation)
+    if field_fault:
+        return Skipped(position=position, sample_id=sample_id, reason=field_fault)
+    return Sample(
+        position=position,
+        sample_id=sample_id,
+        label=int(annotation["label"]),
+        keypoints=annotation["keypoint"],
+        scores=annotation.get("keypoint_score"),
+        image=_image(annotation),
+    )
+
+
+def _field_fault(annotation: dict[Any, Any]) -> str | None:
+    missing = [name for name in ("frame_dir", "label", "keypoint") if name not in annotation]
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    if not isinstance(annotation["frame_dir"], str) or not annotation["frame_dir"]:
+        return f"frame_dir: found {_kind(annotation['frame_dir'])}, expected text"
+    if not _is_integer(annotation["label"]):
+        return f"label: found {_kind(annotation['label'])}, expected an integer"
+    for name in ("keypoint", "keypoint_score"):
+        if name in annotation and not isinstance(annotation[name], np.ndarray):
+            return f"{name}: found {_kind(annotation[name])}, expected an array"
+    return _length_fault(annotation)
+
+
+def _length_fault(annotation: dict[Any, Any]) -> str | None:
+    shape = annotation["keypoint"].shape
+    if "total_frames" not in annotation or len(shape) != 4:
+        return None
+    total = annotation["total_frames"]
+    if not _is_integer(total):
+        return f"total_frames: found {_kind(total)}, expected an integer"
+    if int(total) != shape[1]:
+        return f"total_frames: found {total}, but keypoint has {shape[1]} frames"
+    return None
+
+
+def _image(annotation: dict[Any, Any]) -> tuple[int, int] | None:
+    size = annotation.get("img_shape", annotation.get("original_shape"))
+    size = size.tolist() if isinstance(size, np.ndarray) else size
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return None
+    if not all(_is_integer(side) and side > 0 for side in size):
+        return None
+    return int(size[0]), int(size[1])
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _kind(value: Any) -> str:
+    return "empty text" if isinstance(value, str) and not value else type(value).__name__
