@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a log line now and then where there is none."""
+"""Progress of long work: a bar on a terminal, events inside a local pipeline run, else a log line now and then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from components.runtime import events
+
 LINE_EVERY_S = 10.0
+EVENT_EVERY_S = 0.5
 
 
 class Reporter(Protocol):
@@ -24,7 +27,9 @@ class Reporter(Protocol):
 @contextmanager
 def progress(title: str, total: int, logger: logging.Logger) -> Iterator[Reporter]:
     """Yield a reporter for ``total`` items. Nothing is printed for work that ends within seconds."""
-    if sys.stderr.isatty():
+    if events.listening():
+        yield _events(title, total)
+    elif sys.stderr.isatty():
         with _bar(title, total) as reporter:
             yield reporter
     else:
@@ -47,6 +52,20 @@ def _bar(title: str, total: int) -> Iterator[Reporter]:
             bars.update(task, completed=done, note=note)
 
         yield report
+
+
+def _events(title: str, total: int) -> Reporter:
+    last = time.monotonic()
+
+    def report(done: int, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= EVENT_EVERY_S or done == total:
+            last = now
+            events.emit("progress", title=title, done=done, total=total, note=note)
+
+    events.emit("progress", title=title, done=0, total=total, note="")
+    return report
 
 
 def _lines(title: str, total: int, logger: logging.Logger) -> Reporter:

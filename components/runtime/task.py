@@ -1,0 +1,100 @@
+"""What every pipeline task does around its stage: report, fail with one line, resume, describe its artifacts.
+
+The KFP components of the stages (``component.py``) share this; it knows no KFP itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.contracts.artifact import MANIFEST, Manifest, digest, digest_of
+from components.contracts.errors import InputError
+from components.runtime import events
+from components.runtime.cli import USAGE_ERROR
+from components.runtime.logs import LOGGER, setup_logging
+
+RESUME_VARIABLE = "SKELETONAGENT_RESUME"
+
+
+def image(stage: str) -> str:
+    """Return the container image of a stage; ``SKELETONAGENT_IMAGES`` is its prefix, registry included."""
+    prefix = os.environ.get("SKELETONAGENT_IMAGES", "skeletonagent")
+    return f"{prefix}-{stage}:0.1.0"
+
+
+@contextmanager
+def task(name: str) -> Iterator[None]:
+    """Surround the body of a pipeline task called ``name``.
+
+    Raises:
+        SystemExit: the body raised ``InputError``; its message was printed as one line.
+    """
+    setup_logging()
+    events.name_task(name)
+    if events.listening():
+        _follow_starter()
+    started = time.monotonic()
+    events.emit("start")
+    with _logged_events():
+        try:
+            yield
+        except InputError as error:
+            events.emit("error", text=str(error), input=True)
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(USAGE_ERROR)
+        except Exception as error:
+            events.emit("error", text=f"{type(error).__name__}: {error}", input=False)
+            raise
+    events.emit("end", seconds=time.monotonic() - started)
+
+
+@contextmanager
+def _logged_events() -> Iterator[None]:
+    logger, handler = logging.getLogger(LOGGER), events.EventHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _follow_starter() -> None:
+    """End this process as soon as the one that reads its output is gone.
+
+    A local run that is killed must not leave trainings behind: the next run takes up the same round.
+    """
+    poll = select.poll()
+    poll.register(1, 0)  # hang-ups are reported whether asked for or not
+
+    def watch() -> None:
+        poll.poll()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def resume_directory(name: str, *identity: Any) -> Path | None:
+    """Return where this task may keep what survives a kill, or None where nothing is kept.
+
+    Args:
+        name: what people see in the directory's name, such as ``j-r2``.
+        identity: JSON values that decide the result; another identity is another directory.
+    """
+    root = os.environ.get(RESUME_VARIABLE)
+    return Path(root) / f"{name}-{digest_of(identity)[:16]}" if root else None
+
+
+def describe(artifact: str) -> dict[str, Any]:
+    """Return what an artifact says of itself, with its digest: the metadata that the KFP UI shows."""
+    path = Path(artifact)
+    manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+    return {**manifest.about, "schema": f"{manifest.artifact} {manifest.version}", "digest": digest(path)}

@@ -1,0 +1,64 @@
+"""The train stage as a KFP component."""
+
+from kfp import dsl
+
+from components.runtime.task import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def train(
+    stage: str,
+    code: str,
+    stream: str,
+    round_number: int,
+    dataset: dsl.Input[dsl.Dataset],
+    constraints: dsl.Input[dsl.Artifact],
+    checkpoint: dsl.Output[dsl.Model],
+    confusion: dsl.Output[dsl.Artifact],
+    scores: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    previous: dsl.Input[dsl.Model] = None,
+):
+    """Train one stream for one round under the agent's constraints.
+
+    Args:
+        stage: Configuration of the stage for this stream (JSON).
+        code: Digest of the stage's source, so that the cache knows a change of code.
+        stream: j, b, k, jm, bm or km.
+        round_number: From 1; a later round goes on from the checkpoint of the one before.
+        dataset: The packed skeletons.
+        constraints: Critical joints and descriptions that guide this round.
+        checkpoint: Weights, optimiser state and history, from which the next round goes on.
+        confusion: Who was taken for whom, on the training split (for the agent) and on the test split.
+        scores: Class probabilities of the test split.
+        metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
+        previous: Checkpoint of the round before; none in round 1.
+    """
+    import json
+    from pathlib import Path
+
+    from components.contracts import scores as scores_contract
+    from components.contracts.artifact import digest
+    from components.contracts.config import TrainStage, parse_section
+    from components.runtime.task import describe, resume_directory, task
+    from components.train import core
+
+    with task(f"train {stream} round {round_number}"):
+        inputs = [Path(artifact.path) for artifact in (dataset, constraints, previous) if artifact]
+        core.train_round(
+            parse_section(TrainStage, stage),
+            Path(dataset.path),
+            Path(constraints.path),
+            core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path)),
+            stream=stream,
+            round_number=round_number,
+            previous=Path(previous.path) if previous else None,
+            resume=resume_directory(f"{stream}-r{round_number}", stage, code, [digest(path) for path in inputs]),
+        )
+        for artifact in (checkpoint, confusion, scores):
+            artifact.metadata.update(describe(artifact.path))
+        last = scores_contract.open(Path(scores.path)).history[-1]
+        numbers = {"top1": scores.metadata["top1"], "train_top1": last.top1, "train_loss": last.loss}
+        for name, value in numbers.items():
+            metrics.log_metric(name, value)
+        Path(metrics.path).write_text(json.dumps(numbers))

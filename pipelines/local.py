@@ -1,0 +1,209 @@
+"""Runs the pipeline on this machine: KFP's subprocess runner, made readable, interruptible and cached.
+
+Everything lies below one folder, ``runs`` by default::
+
+    runs/<experiment>/report.html, metrics.json     the result
+    runs/<experiment>/pipeline.log                  everything that KFP and the stages printed
+    runs/<experiment>/resume/                       the state of rounds that were interrupted
+    runs/artifacts/, runs/cache/                    the artifacts of all runs, and which inputs made them
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import fcntl
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from kfp import local
+from rich.console import Console
+
+from components.contracts import report as report_contract
+from components.contracts.artifact import sha256_file
+from components.contracts.config import Experiment, load_experiment
+from components.contracts.errors import InputError
+from components.runtime import events
+from components.runtime.task import RESUME_VARIABLE
+from pipelines.dag import make_pipeline
+from pipelines.display import Display
+
+PARALLEL_TASKS = 2
+"""KFP's local runner never runs more tasks at once."""
+
+_CACHE_HIT = re.compile(r"Task (\S+?)(?:-\d+)? cache hit")
+
+
+class StageError(Exception):
+    """A stage failed by a defect, or was killed: one line; the details are in the log."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run. ``overrides``: dotted keys that replace values of the config."""
+
+    data: Path
+    config: Path
+    overrides: dict[str, Any]
+    root: Path = Path("runs")
+
+
+def run(request: Request, console: Console) -> Path:
+    """Run the pipeline and return the path of the report.
+
+    Raises:
+        InputError: the config, the data or an answer of a stage to them is wrong.
+        StageError: a stage failed for another reason.
+    """
+    experiment = load_experiment(request.config, request.overrides)
+    if not request.data.is_file():
+        raise InputError(f"{request.data}: no such file")
+    home = request.root / experiment.name
+    home.mkdir(parents=True, exist_ok=True)
+    with _only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
+        _announce(experiment, log, console)
+        _set_environment(experiment, home)
+        with Display(home / "events.jsonl", console) as display, _quiet(log, display), _ends_on_signals(display):
+            report = _execute(request, experiment)
+        if report is None:
+            raise _failure(display, log)
+    if display.cached:
+        names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
+        console.print(f"from the cache: {names}", highlight=False)
+    return _publish(report, home, console)
+
+
+def _announce(experiment: Experiment, log: TextIO, console: Console) -> None:
+    protocol = experiment.data.chosen
+    label = protocol.label or f"{protocol.train} → {protocol.test}"
+    console.print(
+        f"experiment {experiment.name}: {len(experiment.data.classes)} classes, {label}; "
+        f"streams {', '.join(experiment.streams)}, {experiment.rounds} rounds; log: {log.name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _execute(request: Request, experiment: Experiment) -> Path | None:
+    """Run the pipeline; None if a task failed."""
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(request.root / "artifacts"),
+        enable_caching=True,
+        cache_root=str(request.root / "cache"),
+    )
+    pipeline = make_pipeline(experiment.rounds)
+    arguments = {
+        "data": str(request.data.resolve()),
+        "data_sha256": sha256_file(request.data),
+        "config": request.config.read_text(encoding="utf-8"),
+        "overrides": request.overrides,
+    }
+    try:
+        return Path(pipeline(**arguments).outputs["report"].path)
+    except RuntimeError as error:
+        if "finished with status" in str(error):  # KFP names only the task; the task itself said why
+            return None
+        raise
+
+
+def _failure(display: Display, log: TextIO) -> Exception:
+    if display.errors:
+        error = display.errors[0]
+        text = f"{error.task}: {error.text}"
+        return InputError(text) if error.input else StageError(f"{text} (details: {log.name})")
+    if display.running:
+        task = next(iter(display.running))
+        return StageError(f"{task}: ended without a word: killed, or out of memory? (details: {log.name})")
+    return StageError(f"a task could not be started (details: {log.name})")
+
+
+def _publish(artifact: Path, home: Path, console: Console) -> Path:
+    metrics = report_contract.open(artifact).metrics["headline"]
+    for name in ("report.html", "metrics.json"):
+        shutil.copyfile(artifact / name, home / name)
+    console.print(f"ensemble of {', '.join(metrics['streams'])}: top-1 {metrics['top1']:.1%}", highlight=False)
+    return home / "report.html"
+
+
+def _set_environment(experiment: Experiment, home: Path) -> None:
+    """Set what the tasks inherit. What the user has set stays."""
+    os.environ[events.VARIABLE] = str((home / "events.jsonl").resolve())
+    os.environ[RESUME_VARIABLE] = str((home / "resume").resolve())
+    at_once = min(PARALLEL_TASKS, len(experiment.streams))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // at_once)))
+    # glibc gives every large tensor back to the kernel and takes it anew; keeping it halves the time of a step.
+    os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _only_run(home: Path, name: str) -> Iterator[None]:
+    """Refuse a second run of the same experiment at the same time: both would go on from the same saved rounds."""
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another run of {name!r} is in progress in {home}; use --set name=… beside it") from None
+        yield
+
+
+@contextlib.contextmanager
+def _quiet(log: TextIO, display: Display) -> Iterator[None]:
+    """Send all that KFP prints into the log, and count its cache hits, which it only logs."""
+    logger, original_print = logging.getLogger(), builtins.print
+    level, handlers = logger.level, logger.handlers[:]
+
+    def count(record: logging.LogRecord) -> bool:
+        if hit := _CACHE_HIT.match(record.getMessage()):
+            display.cached[hit.group(1)] += 1
+        return True
+
+    logger.addFilter(count)
+    logger.setLevel(logging.INFO)
+    logger.handlers[:] = [logging.StreamHandler(log)]
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(count)
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+        builtins.print = original_print  # KFP swaps it from several threads and may leave its own behind
+
+
+@contextlib.contextmanager
+def _ends_on_signals(display: Display) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM end at once: KFP would first start every stream that is still waiting.
+
+    The tasks notice that nobody reads their output and end too.
+    """
+
+    def end(number: int, _frame: Any) -> None:
+        display.stop()
+        display.line("interrupted", "the same command goes on from here", "yellow")
+        sys.stdout.flush()
+        os._exit(128 + number)
+
+    before: dict[signal.Signals, Callable[..., Any] | int | None] = {}
+    for which in (signal.SIGINT, signal.SIGTERM):
+        before[which] = signal.signal(which, end)
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
