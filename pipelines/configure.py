@@ -27,16 +27,19 @@ def configure(
         evaluate: Configuration of the stage (JSON).
 
     Returns:
-        For every stream its name and its training configuration (JSON).
+        For every stream its name and the configurations (JSON) of its training and of its agent.
     """
-    from pathlib import Path
-
-    from components.contracts.config import parse_experiment
     from components.runtime.task import task
 
     with task("configure"):
+        from pathlib import Path
+
+        from components.contracts.config import parse_experiment
+
         experiment = parse_experiment(config, "config", {**overrides, "rounds": rounds})
+        asked = experiment.stage_agent().to_json()
         Path(preprocess).write_text(experiment.stage_preprocess().to_json())
-        Path(agent).write_text(experiment.stage_agent().to_json())
+        Path(agent).write_text(asked)
         Path(evaluate).write_text(experiment.stage_evaluate().to_json())
-    return [{"stream": stream, "train": experiment.stage_train(stream).to_json()} for stream in experiment.streams]
+        items = [(stream, experiment.stage_train(stream).to_json()) for stream in experiment.streams]
+    return [{"stream": stream, "train": stage, "agent": asked} for stream, stage in items]

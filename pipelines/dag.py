@@ -46,11 +46,13 @@ def make_pipeline(rounds: int) -> Callable[..., Any]:
             data=data, data_sha256=data_sha256, stage=parts["preprocess"], code=source_digest("preprocess")
         )
         prior = agent(stage=parts["agent"], code=source_digest("agent")).set_display_name("agent prior")
+        # What a stream needs of the config travels in its item: within a loop, KFP's local runner replaces every
+        # parameter that comes from a task outside of it by the item.
         with dsl.ParallelFor(parts["Output"], name="streams") as stream:
             trained = stream_rounds(
                 stream=stream.stream,
                 train_stage=stream.train,
-                agent_stage=parts["agent"],
+                agent_stage=stream.agent,
                 dataset=packed.outputs["dataset"],
                 prior=prior.outputs["constraints"],
             )

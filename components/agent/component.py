@@ -26,13 +26,14 @@ def agent(
         confusion: Who was taken for whom in that round; none for the prior.
         previous: Constraints of the round before, which stand where there is no usable answer.
     """
-    from pathlib import Path
-
-    from components.agent import core
-    from components.contracts.config import AgentStage, parse_section
     from components.runtime.task import describe, task
 
     with task(f"agent {stream} round {round_number}" if round_number else "agent prior"):
+        from pathlib import Path
+
+        from components.agent import core
+        from components.contracts.config import AgentStage, parse_section
+
         core.run_round(
             parse_section(AgentStage, stage),
             Path(constraints.path),

@@ -36,18 +36,21 @@ $descriptions
         metrics: Accuracy of the ensemble and of every stream.
         confusion_matrix: Who the ensemble of the last round takes for whom, on the test split.
     """
-    import json
-    import shutil
-    from pathlib import Path
-
-    from components.contracts.config import EvaluateStage, parse_section
-    from components.evaluate import core, kfp_outputs
     from components.runtime.task import describe, task
 
     def paths(artifacts):
+        from pathlib import Path
+
         return [Path(artifact.path) for artifact in artifacts]
 
     with task("evaluate"):
+        import json
+        import shutil
+        from pathlib import Path
+
+        from components.contracts.config import EvaluateStage, parse_section
+        from components.evaluate import core, kfp_outputs
+
         core.evaluate(
             parse_section(EvaluateStage, stage),
             paths([$scores]),

@@ -16,14 +16,16 @@ def preprocess(data: str, data_sha256: str, stage: str, code: str, dataset: dsl.
         code: Digest of the stage's source, so that the cache knows a change of code.
         dataset: Every sample packed, or listed in skipped.jsonl with its reason.
     """
-    from pathlib import Path
-
-    from components.contracts.config import DataConfig, parse_section
-    from components.preprocess import core
-    from components.runtime.cli import Exchange
     from components.runtime.task import describe, task
 
-    with task("preprocess"), Exchange() as exchange:
-        source, config = exchange.input(data), parse_section(DataConfig, stage)
-        core.preprocess(source, config, Path(dataset.path), expected_sha256=data_sha256 or None)
+    with task("preprocess"):
+        from pathlib import Path
+
+        from components.contracts.config import DataConfig, parse_section
+        from components.preprocess import core
+        from components.runtime.cli import Exchange
+
+        config = parse_section(DataConfig, stage)
+        with Exchange() as exchange:
+            core.preprocess(exchange.input(data), config, Path(dataset.path), expected_sha256=data_sha256 or None)
         dataset.metadata.update(describe(dataset.path))

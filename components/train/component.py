@@ -34,16 +34,17 @@ def train(
         metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
         previous: Checkpoint of the round before; none in round 1.
     """
-    import json
-    from pathlib import Path
-
-    from components.contracts import scores as scores_contract
-    from components.contracts.artifact import digest
-    from components.contracts.config import TrainStage, parse_section
     from components.runtime.task import describe, resume_directory, task
-    from components.train import core
 
     with task(f"train {stream} round {round_number}"):
+        import json
+        from pathlib import Path
+
+        from components.contracts import scores as scores_contract
+        from components.contracts.artifact import digest
+        from components.contracts.config import TrainStage, parse_section
+        from components.train import core
+
         inputs = [Path(artifact.path) for artifact in (dataset, constraints, previous) if artifact]
         core.train_round(
             parse_section(TrainStage, stage),
