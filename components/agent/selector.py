@@ -27,7 +27,8 @@ _SAME_PLACE = (
     ("upper spine", "neck"),
     ("torso", "chest"),
     ("hand tip", "fingertip", "finger tip", "fingers"),
-    ("hand", "palm", "wrist"),
+    ("hand", "palm"),
+    ("hand", "wrist"),
     ("foot", "ankle"),
     ("head", "face", "nose"),
 )
@@ -166,13 +167,12 @@ def _names_of(layout_name: str) -> dict[_Name, int]:
     """Map every name that a joint of the layout goes by to its number."""
     layout = load_layout(layout_name)
     names = {_words(joint): number for number, joint in enumerate(layout.joints)}
-    for number, joint in enumerate(layout.joints):
-        words = _words(joint)
-        side = tuple(word for word in words if word in _SIDES)
-        place = tuple(word for word in words if word not in _SIDES)
-        for group in _SAME_PLACE:
-            others = [_words(other) for other in group]
-            if place in others:
+    for group in _SAME_PLACE:
+        others = [_words(other) for other in group]
+        for number, joint in enumerate(layout.joints):
+            words = _words(joint)
+            side = tuple(word for word in words if word in _SIDES)
+            if tuple(word for word in words if word not in _SIDES) in others:
                 for other in others:
                     names.setdefault(tuple(sorted(other + side)), number)
     return names
