@@ -40,6 +40,6 @@ def evaluate(
     inputs = open_inputs(stage, scores, confusions, constraints)
     metrics = summarise(stage, inputs)
     for notice in metrics["notices"]:
-        LOG.warning("%s", notice["text"])
+        LOG.warning("%s: %s", notice["kind"], notice["text"])
     html = render(stage, inputs, metrics)
     report.write(output, report.Report(html=html, metrics=metrics), made_from=inputs.digests, config=stage)

@@ -11,7 +11,7 @@ import numpy as np
 from components.contracts.skeleton import STREAM_NAMES
 
 _WIDTH, _HEIGHT = 720.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 14.0, 40.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 24.0, 40.0
 _NAME_LENGTH = 26
 _SMALLEST_LABELLED = 10
 
@@ -206,7 +206,7 @@ def matrix_picture(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Mat
     the cells of small matrices. Every non-empty cell says in its tooltip what it counts.
     """
     classes = len(names)
-    size = 44.0 if classes <= 12 else 26.0 if classes <= 30 else 15.0 if classes <= 70 else max(3.0, 1000 / classes)
+    size = 44.0 if classes <= 12 else 26.0 if classes <= 30 else 14.0 if classes <= 70 else max(3.0, 1000 / classes)
     short = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
     labelled = size >= _SMALLEST_LABELLED
     margin = 30.0 + (max(len(name) for name in short) * (6.6 if size >= 20 else 5.8) if labelled else 0.0)

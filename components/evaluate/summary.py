@@ -114,19 +114,15 @@ def _data(stage: EvaluateStage, samples: int) -> dict[str, Any]:
 
 
 def _notices(stage: EvaluateStage, inputs: Inputs) -> list[dict[str, str]]:
-    label = stage.data.chosen.label
+    label = stage.data.chosen.label or stage.data.protocol
     notices = []
     if _SYNTHETIC.search(f"{stage.name} {stage.description} {label}"):
-        text = "The data is synthetic. These numbers show that the pipeline works; they say nothing about real actions."
-        notices.append({"kind": "synthetic", "text": text})
+        notices.append({"kind": "synthetic", "text": "These numbers say nothing about real actions."})
     if _LEAKS.search(f"{stage.data.protocol} {label}"):
-        text = (
-            f"The protocol says that it leaks: “{label}”. Test samples are known from training; accuracy is too high."
-        )
+        text = f"The protocol says so itself: “{label}”. Do not read these numbers as accuracy on unseen data."
         notices.append({"kind": "leak", "text": text})
-    missing = _incomplete(inputs)
-    if missing:
-        notices.append({"kind": "incomplete", "text": "Incomplete: " + "; ".join(missing) + "."})
+    if missing := _incomplete(inputs):
+        notices.append({"kind": "incomplete", "text": "; ".join(missing) + "."})
     return notices
 
 
