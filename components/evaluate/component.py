@@ -48,8 +48,10 @@ $descriptions
         import shutil
         from pathlib import Path
 
+        from components.contracts import report as report_contract
         from components.contracts.config import EvaluateStage, parse_section
-        from components.evaluate import core, kfp_outputs
+        from components.evaluate import core
+        from components.evaluate.kfp_outputs import kfp_outputs
 
         core.evaluate(
             parse_section(EvaluateStage, stage),
@@ -60,13 +62,12 @@ $descriptions
         )
         report.metadata.update(describe(report.path))
         shutil.copyfile(Path(report.path, "report.html"), page.path)
-        numbers = kfp_outputs.flat_metrics(Path(report.path))
-        for name, value in numbers.items():
+        shown = kfp_outputs(report_contract.open(Path(report.path)).metrics)
+        for name, value in shown.numbers.items():
             metrics.log_metric(name, value)
-        Path(metrics.path).write_text(json.dumps(numbers))
-        categories, counts = kfp_outputs.confusion_matrix(Path(report.path))
-        confusion_matrix.log_confusion_matrix(categories, counts)
-        Path(confusion_matrix.path).write_text(json.dumps({"categories": categories, "counts": counts}))
+        confusion_matrix.log_confusion_matrix(shown.categories, shown.matrix)
+        for artifact in (metrics, confusion_matrix):
+            Path(artifact.path).write_text(json.dumps(artifact.metadata))  # without a file nothing is cached
 ''')
 
 

@@ -62,4 +62,4 @@ def train(
         numbers = {"top1": scores.metadata["top1"], "train_top1": last.top1, "train_loss": last.loss}
         for name, value in numbers.items():
             metrics.log_metric(name, value)
-        Path(metrics.path).write_text(json.dumps(numbers))
+        Path(metrics.path).write_text(json.dumps(numbers))  # without a file nothing is cached

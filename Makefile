@@ -1,0 +1,69 @@
+# Everything starts here; `make` alone lists what there is. Nothing but python3 (3.11 or newer) is needed.
+PYTHON ?= python3
+VENV   ?= .venv
+TORCH  := torch==2.13.0
+
+BIN     := $(VENV)/bin
+INSTALL := $(VENV)/.installed
+PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# What `make run` and `make compile` take: make run DATA=my.pkl CONFIG=my.yaml ROUNDS=3 STREAMS=j,b SET="seed=1 train.epochs=4"
+DATA     ?=
+CONFIG   ?=
+ROUNDS   ?=
+STREAMS  ?=
+PROTOCOL ?=
+SET      ?=
+OUTPUT   ?= build/pipeline.yaml
+settings  = $(foreach setting,$(SET),--set '$(setting)')
+
+.DEFAULT_GOAL := help
+.PHONY: help install run compile test lint format lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+install: $(INSTALL) ## the environment in .venv, exactly as locked
+
+$(INSTALL): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, $$($(PYTHON) --version 2>&1) found; say which with PYTHON=python3.12" >&2; exit 1; }
+	@echo "installing into $(VENV), once: first torch, the largest part (about a minute) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "error: Python's venv module is needed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PIP) install $(TORCH)
+	@echo "... then everything else, as in requirements.lock ..."
+	@$(PIP) install --no-deps -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "... installed"
+
+run: $(INSTALL) ## the whole pipeline on this machine: [DATA=my.pkl CONFIG=my.yaml] [ROUNDS=2] [STREAMS=j,b] [PROTOCOL=name] [SET="key=value …"]
+	@$(BIN)/python -m pipelines run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
+		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
+
+compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]
+	@$(BIN)/python -m pipelines compile --output '$(OUTPUT)' $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
+
+test: $(INSTALL) ## all tests, on two processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(INSTALL) ## formatting, style, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy components pipelines
+
+format: $(INSTALL) ## put the code in form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: ## resolve the newest versions that fit pyproject.toml into requirements.lock
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet $(TORCH) setuptools
+	@build/lock/bin/python -m pip install --quiet --no-build-isolation '.[dev]'
+	@{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
+		| grep -viE '^(torch==|pip==|wheel==|skeletonagent|nvidia-|cuda-|triton)' | sort -f; } > build/requirements.lock
+	@mv build/requirements.lock requirements.lock && rm -rf build/lock
+
+clean: ## results, artifacts and caches; the environment stays
+	rm -rf runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis
