@@ -75,8 +75,8 @@ def _both(angles: Angles) -> Angles:
 _MOUTH: Angles = {"right_raise": 74, "right_side": 40, "right_twist": 10, "right_elbow": 127}
 _EAR: Angles = {"right_raise": 86, "right_side": 48, "right_twist": -20, "right_elbow": 132}
 _HIGH: Angles = {"right_raise": 20, "right_side": 72, "right_twist": -85, "right_elbow": 85}
-_BOOK: Angles = {"nod": 24, **_both({"raise": 28, "side": 12, "twist": 30, "elbow": 92})}
-_DESK: Angles = {"nod": 28, **_both({"raise": 24, "side": 12, "twist": 34, "elbow": 84})}
+_BOOK: Angles = {"nod": 24, **_both({"raise": 32, "side": 14, "twist": 28, "elbow": 98})}
+_DESK: Angles = {"nod": 28, **_both({"raise": 22, "side": 12, "twist": 34, "elbow": 80})}
 _RIGHT_SLEEVE: Angles = {
     "turn": -15, "right_raise": -28, "right_side": 38, "right_elbow": 45,
     "left_raise": 42, "left_twist": 62, "left_elbow": 88,
@@ -133,12 +133,12 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "reading",
         ((0, {}), (0.15, _BOOK), (0.9, _BOOK), (1, {})),
-        (Swing("right_twist", 16, 1, 0.45, 0.65), Swing("nod", 3, 2, 0.2, 0.85)),
+        (Swing("right_twist", 20, 1, 0.4, 0.7), Swing("nod", 3, 2, 0.2, 0.85)),
     ),
     Action(
         "writing",
         ((0, {}), (0.15, _DESK), (0.9, _DESK), (1, {})),
-        (Swing("right_twist", 7, 7, 0.2, 0.85), Swing("right_elbow", 4, 7, 0.2, 0.85)),
+        (Swing("right_twist", 9, 6, 0.2, 0.85), Swing("right_elbow", 5, 6, 0.2, 0.85)),
     ),
 )
 
@@ -217,7 +217,7 @@ def _curves(action: Action, frames: int, subject: Subject, rng: np.random.Genera
     phases[1:-1] += rng.normal(0, 0.025, len(phases) - 2)
     curves = {}
     for channel in CHANNELS:
-        values = np.array([key.get(channel, 0.0) for key in keys]) * rng.normal(subject.liveliness**0.3, 0.1)
+        values = np.array([key.get(channel, 0.0) for key in keys]) * rng.normal(subject.liveliness**0.3, 0.08)
         sway = rng.normal(0, 2) * np.sin(2 * np.pi * (rng.uniform(0.5, 2.5) * time + rng.random()))
         curves[channel] = _blend(phase, phases, values) + subject.posture[channel] + rng.normal(0, 4) + sway
     for swing in action.swings:
