@@ -294,17 +294,20 @@ def parse_experiment(text: str, name: str, overrides: dict[str, Any] | None = No
     if not isinstance(document, dict):
         raise InputError(f"{name}: found {type(document).__name__}, expected a mapping of sections")
     for key, value in (overrides or {}).items():
-        _set(document, key.split("."), value)
+        _set(document, key, value)
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:
         raise InputError(describe(name, error)) from None
 
 
-def _set(document: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        document = document.setdefault(key, {})
-    document[keys[-1]] = value
+def _set(document: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, dict):
+            raise InputError(f"{dotted}: cannot be set: {section} is a value, not a section")
+    document[last] = value
 
 
 def describe(name: str, error: ValidationError) -> str:
