@@ -53,7 +53,8 @@ class Manifest(BaseModel):
     """The content of ``manifest.json``.
 
     ``made_from`` maps an input's role to its digest, ``config`` is the configuration section that
-    made the artifact, ``about`` holds what the particular artifact says of itself.
+    made the artifact, ``about`` holds what the particular artifact says of itself, ``sha256`` is the
+    digest of all the rest, so that damage to the manifest itself is seen.
     """
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
@@ -64,6 +65,7 @@ class Manifest(BaseModel):
     config: dict[str, Any]
     about: dict[str, Any]
     files: dict[str, FileRecord] = Field(default_factory=dict)
+    sha256: str = ""
 
 
 def sha256_file(path: Path) -> str:
@@ -97,10 +99,16 @@ def digest(path: Path) -> str:
 def staged(path: Path) -> Iterator[Path]:
     """Yield a scratch directory that takes the place of ``path`` if, and only if, the block succeeds.
 
-    A crash leaves at most a ``.<name>.*.tmp`` directory beside the target, never half an artifact.
+    A crash leaves at most a ``.<name>.*.tmp`` directory beside the target, never half an artifact. What is no
+    artifact is never replaced: a mistyped output must not cost anybody a directory.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
+        raise InputError(f"{path}: exists and is no artifact; give the output another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         scratch.chmod(0o755)
         yield scratch
@@ -154,7 +162,9 @@ def seal(
         about=dict(about),
         files=files,
     )
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False)
+    document = manifest.model_dump(mode="json", exclude={"sha256"})
+    document["sha256"] = digest_of(document)
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -171,6 +181,7 @@ def verify(path: Path, schema: Schema) -> Manifest:
     if manifest.artifact != schema.name:
         raise InputError(f"{path}: expected a {schema.name} artifact, found {manifest.artifact!r}")
     _check_version(path, manifest.version, schema)
+    _check_manifest(path / MANIFEST)
     for name, record in manifest.files.items():
         _check_file(path / name, record)
     return manifest
@@ -196,6 +207,15 @@ def _check_version(path: Path, version: str, schema: Schema) -> None:
         advice = "update this program" if int(major) > schema.major else "run the stage that made it again"
         reads = f"this program reads {schema.major}.x"
         raise InputError(f"{path}: {schema.name} artifact has schema version {version}, {reads}: {advice}")
+
+
+def _check_manifest(file: Path) -> None:
+    # On the document, not on ``Manifest``: a newer minor version may have fields that this program does not know.
+    document = json.loads(file.read_bytes())
+    recorded = document.pop("sha256", None)
+    found = digest_of(document)
+    if found != recorded:
+        raise InputError(f"{file}: damaged: SHA-256 {found[:12]}… of its content found, {str(recorded)[:12]}… recorded")
 
 
 def _check_file(file: Path, record: FileRecord) -> None:
