@@ -137,10 +137,16 @@ class Recogniser(nn.Module):
             x: one stream of skeletons ``[N, M, T, V, 3]``.
             mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream.
 
+        """
+        return self.heads(self.features(x), mask)
+
+    def heads(self, features: Tensor, mask: Tensor) -> Output:
+        """Compute all heads from the features ``[N, M, C, V]``.
+
         The constraint logit of class c is the sum of w·feature over its critical positions, averaged over
         persons, plus a bias: the reference's ``classes × V × V`` tensor says the same (QUIRKS 8).
         """
-        features = self.features(x).mean(dim=1)
+        features = features.mean(dim=1)
         pooled = features.mean(dim=2)
         per_joint = self.constraint.weight[0] @ features
         constraint = per_joint @ mask.T + self.constraint.bias

@@ -1,0 +1,219 @@
+"""Rounds, kills and seeds: what must come out byte for byte the same, and which inputs are refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_helpers import experiment
+
+from components.contracts import checkpoint, confusion, constraints, scores
+from components.contracts.config import Experiment
+from components.contracts.errors import InputError
+from components.train.core import Outputs, train_round
+
+STATE_FILES = ("model.safetensors", "state.safetensors")
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
+
+
+def run(
+    tiny: Experiment, data: Path, guidance: Path, folder: Path, round_number: int = 1, stream: str = "j", **where: Path
+) -> Outputs:
+    made = outputs(folder)
+    stage = tiny.stage_train(stream)
+    train_round(stage, data, guidance, made, stream=stream, round_number=round_number, **where)
+    return made
+
+
+def state_bytes(made: Outputs) -> list[bytes]:
+    return [(made.checkpoint / name).read_bytes() for name in STATE_FILES]
+
+
+def all_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_dataset: Path, tiny_constraints: Path, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    """All four epochs in one round."""
+    one_round = experiment().model_copy(update={"rounds": 1})
+    return run(one_round, tiny_dataset, tiny_constraints, tmp_path_factory.mktemp("whole"))
+
+
+def test_two_rounds_under_one_constraint_are_one_run(
+    tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
+) -> None:
+    first = run(experiment(), tiny_dataset, tiny_constraints, tmp_path / "1")
+    second = run(experiment(), tiny_dataset, tiny_constraints, tmp_path / "2", 2, previous=first.checkpoint)
+    assert state_bytes(first) != state_bytes(second)
+    assert state_bytes(second) == state_bytes(whole)
+    np.testing.assert_array_equal(scores.open(second.scores).probabilities, scores.open(whole.scores).probabilities)
+
+
+def test_same_seed_same_bytes_other_seed_other_bytes(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        run(experiment(epochs=2), tiny_dataset, tiny_constraints, tmp_path / name)
+    assert all_bytes(tmp_path / "a") == all_bytes(tmp_path / "b")
+    other = experiment(epochs=2).model_copy(update={"seed": 4})
+    run(other, tiny_dataset, tiny_constraints, tmp_path / "c")
+    assert state_bytes(outputs(tmp_path / "a")) != state_bytes(outputs(tmp_path / "c"))
+
+
+def _shell(config: Path, data: Path, guidance: Path, folder: Path, resume: Path) -> subprocess.Popen[bytes]:
+    arguments = {"config": config, "dataset": data, "constraints": guidance, "output": folder, "resume": resume}
+    flags = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "components.train", "run", *flags], stderr=subprocess.PIPE, env=environment
+    )
+
+
+def _saved_epoch(resume: Path) -> int:
+    try:
+        return checkpoint.open(resume).state.epoch
+    except (InputError, OSError):  # not there yet, or being replaced this very moment
+        return 0
+
+
+def test_killed_round_goes_on_and_ends_as_if_undisturbed(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
+) -> None:
+    tiny = experiment(epochs=12).model_copy(update={"rounds": 1})
+    config = tmp_path / "tiny.yaml"
+    config.write_text(tiny.to_json(), encoding="utf-8")  # JSON is YAML
+    resume = tmp_path / "resume"
+    process = _shell(config, tiny_dataset, tiny_constraints, tmp_path / "killed", resume)
+    while _saved_epoch(resume) < 2 and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the round ended before it could be killed"
+    assert not (tmp_path / "killed" / "checkpoint").exists()
+    saved = _saved_epoch(resume)
+    assert 2 <= saved < 12
+
+    again = _shell(config, tiny_dataset, tiny_constraints, tmp_path / "killed", resume)
+    _, log = again.communicate()
+    assert again.returncode == 0
+    assert f"resuming after epoch {saved}" in log.decode()
+    assert not resume.exists()
+    undisturbed = _shell(config, tiny_dataset, tiny_constraints, tmp_path / "calm", tmp_path / "calm-resume")
+    undisturbed.communicate()
+    assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "calm")
+
+
+def test_saved_state_of_other_inputs_is_not_used(
+    tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
+) -> None:
+    saved = checkpoint.open(whole.checkpoint)
+    checkpoint.write(tmp_path / "resume", saved, made_from={"dataset": "other", "constraints": "other"})
+    one_round = experiment().model_copy(update={"rounds": 1})
+    made = run(one_round, tiny_dataset, tiny_constraints, tmp_path, resume=tmp_path / "resume")
+    assert state_bytes(made) == state_bytes(whole)
+
+
+def test_artifacts_say_what_happened(tiny_dataset: Path, tiny_constraints: Path, whole: Outputs) -> None:
+    counted, scored = confusion.open(whole.confusion), scores.open(whole.scores)
+    assert counted.train.sum() == 42 and counted.validation.sum() == 18
+    assert (counted.train.sum(axis=1) == 7).all()
+    np.testing.assert_allclose(scored.probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert [record.epoch for record in scored.history] == [1, 2, 3, 4]
+    assert scored.history[-1].learning_rate < scored.history[0].learning_rate
+    made_from = checkpoint.verify(whole.checkpoint).made_from
+    assert set(made_from) == {"dataset", "constraints"}
+
+
+def test_it_learns(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    tiny = experiment(epochs=30, batch=6, learning_rate=0.05, mix=False).model_copy(update={"rounds": 1})
+    made = run(tiny, tiny_dataset, tiny_constraints, tmp_path, stream="jm")
+    scored = scores.open(made.scores)
+    accuracy = (scored.probabilities.argmax(axis=1) == scored.labels).mean()
+    assert accuracy > 0.8, f"top-1 {accuracy:.2f} on six easy classes"
+
+
+@pytest.mark.parametrize("stream", ["b", "k", "jm", "bm", "km"])
+def test_every_stream_trains(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, stream: str) -> None:
+    made = run(experiment(epochs=2), tiny_dataset, tiny_constraints, tmp_path, stream=stream)
+    assert checkpoint.open(made.checkpoint).state.stream == stream
+
+
+def test_plain_stem_and_uniform_sampling_train(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    tiny = experiment(epochs=2, sampling="uniform", augmentation={"rotation": 0.3, "flip": 0.5, "part_drop": 0.3})
+    plain = tiny.model_copy(update={"model": tiny.model.model_copy(update={"stem": "plain"})})
+    made = run(plain, tiny_dataset, tiny_constraints, tmp_path)
+    assert np.isfinite(scores.open(made.scores).probabilities).all()
+
+
+class TestRefused:
+    """Inputs that contradict each other end with one line that names what was found and expected."""
+
+    def test_round_two_without_checkpoint(self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="found none, expected the checkpoint of round 1"):
+            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2)
+
+    def test_unknown_stream(self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="stream: found 'x', expected one of j, b"):
+            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, stream="x")
+
+    def test_checkpoint_of_another_stream(
+        self, tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match="stream 'j' found, 'b' expected"):
+            where = {"previous": whole.checkpoint}
+            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2, "b", **where)
+
+    def test_checkpoint_of_another_round(
+        self, tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
+    ) -> None:
+        with pytest.raises(InputError, match="4 epochs done found, 2 expected before round 2"):
+            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2, previous=whole.checkpoint)
+
+    def test_checkpoint_of_another_configuration(
+        self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
+    ) -> None:
+        first = run(experiment(), tiny_dataset, tiny_constraints, tmp_path / "1")
+        with pytest.raises(InputError, match="another model, train or seed configuration"):
+            run(experiment(batch=11), tiny_dataset, tiny_constraints, tmp_path, 2, previous=first.checkpoint)
+
+    def test_constraints_with_other_classes(self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+        whole_set = constraints.open(tiny_constraints)
+        fewer = constraints.Constraints(whole_set.layout, 0, "", "test", whole_set.classes[:4], whole_set.text[:4])
+        constraints.write(tmp_path / "fewer", fewer, made_from={}, config=experiment().stage_agent())
+        with pytest.raises(InputError, match="4 classes found, 6 expected"):
+            run(experiment(), tiny_dataset, tmp_path / "fewer", tmp_path)
+
+    def test_split_that_the_dataset_lacks(self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+        document = experiment().model_dump(mode="json")
+        document["data"]["protocols"]["all"]["train"] = "xview"
+        with pytest.raises(InputError, match="split: found 'xview', expected one of test, train"):
+            run(Experiment.model_validate(document), tiny_dataset, tiny_constraints, tmp_path)
+
+
+class TestShell:
+    def test_help_explains(self) -> None:
+        command = [sys.executable, "-m", "components.train", "run", "--help"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        for word in ("checkpoint", "confusion", "scores", "--resume", "OMP_NUM_THREADS", "Example"):
+            assert word in shown
+
+    def test_mistake_is_one_line_and_status_two(self, tmp_path: Path) -> None:
+        config = tmp_path / "e.yaml"
+        config.write_text(experiment().to_json().replace('"epochs":4', '"epochs":"many"'), encoding="utf-8")
+        flags = ["--config", str(config), "--dataset", "d", "--constraints", "c", "--output", str(tmp_path / "o")]
+        command = [sys.executable, "-m", "components.train", "run", *flags]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == 2
+        assert ended.stderr.strip().splitlines() == [
+            f"error: {config}: train.epochs: Input should be a valid integer, "
+            "unable to parse string as an integer (found 'many')"
+        ]
