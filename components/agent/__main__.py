@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.agent.core import run_round
 from components.contracts import constraints
@@ -79,15 +80,17 @@ def show_command(
     for entry in found.classes:
         every = len(entry.joints) == len(names)
         origin = entry.provenance
-        table.add_row(
+        cells = (
             str(entry.label),
             entry.name,
             entry.description,
-            "all" if every else ", ".join(names[joint] for joint in entry.joints),
+            "all" if every else ", ".join(names[joint].replace("_", " ") for joint in entry.joints),
             ", ".join(found.classes[other].name for other in entry.told_apart_from),
             f"{origin.status} ({origin.provider})" + (f": {origin.note}" if origin.note else ""),
         )
-    Console().print(table, markup=False)
+        # Names and answers are data: brackets in them are no markup.
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
 
 
 if __name__ == "__main__":

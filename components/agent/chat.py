@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from components.agent.answers import parse_answer
 from components.agent.prompts import Message, Prompts, answer_schema, load_prompts
@@ -39,6 +39,8 @@ REPAIR_TURNS = 2
 LONGEST_WAIT_S = 120.0
 LONGEST_QUOTE = 2000
 """Characters of an unusable answer that are quoted back: a runaway answer must not fill the context."""
+
+LONGEST_NOTE = 300
 
 FAILURES_OF_AN_OUTAGE = 3
 """After so many requests in a row that failed for good, the endpoint counts as down and is left alone."""
@@ -146,7 +148,7 @@ class _Session:
             try:
                 answer, note = await self._dialogue(question, messages, cost)
             except _UnavailableError as error:
-                note = self._redact(str(error))
+                note = self._note(error)
             return Reply(
                 answer=answer,
                 provider=OPENAI,
@@ -171,7 +173,7 @@ class _Session:
                 if isinstance(answer, Answer) and not problem:
                     return answer, ""
             messages += self.prompts.repair_turn(question, said[:LONGEST_QUOTE], problem)
-        return None, f"no usable answer after {REPAIR_TURNS} repair turns: {self._redact(problem)}"
+        return None, f"no usable answer after {REPAIR_TURNS} repair turns: {self._note(problem)}"
 
     async def _complete(self, messages: list[Message], question: Question) -> ChatCompletion:
         """Send one turn; a server that rejects structured output is asked in plain text from then on."""
@@ -182,7 +184,7 @@ class _Session:
         except _UnavailableError as error:
             self.failures += error.outage
             if error.final or self.failures >= FAILURES_OF_AN_OUTAGE:
-                self._give_up(str(error))
+                self._give_up(error)
             raise
         self.failures = 0
         return completion
@@ -237,19 +239,20 @@ class _Session:
         return completion
 
     def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        named = _retry_after(error)
-        return (
-            wait_exponential_jitter(self.backoff_s, max=30.0, jitter=self.backoff_s)(state) if named is None else named
-        )
+        named = _retry_after(state.outcome.exception() if state.outcome else None)
+        return wait_random_exponential(self.backoff_s, max=30.0)(state) if named is None else named
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: _UnavailableError) -> None:
         if not self.down:
-            self.down = self._redact(reason)
+            self.down = self._note(reason)
             LOGGER.warning("the endpoint is left alone for the rest of this round: %s", self.down)
 
     def _redact(self, text: str) -> str:
+        """Remove the key, should a server quote it."""
         return text.replace(self.key, "***") if self.key else text
+
+    def _note(self, reason: object) -> str:
+        return " ".join(self._redact(str(reason)).split())[:LONGEST_NOTE]
 
 
 def _read(completion: ChatCompletion) -> tuple[str, str]:
@@ -300,14 +303,15 @@ def _retry_after(error: BaseException | None) -> float | None:
 
 
 def _describe(error: BaseException) -> str:
-    """Put a failure into a few words that are safe to write into an artifact."""
+    """Put a failure into a few words; what the server says may still quote the key (see ``_redact``)."""
     if isinstance(error, openai.APIStatusError):
         # Servers quote parts of the key when they reject it.
         if error.status_code in (401, 403):
             return f"HTTP {error.status_code}: {KEY_VARIABLE} is not accepted"
         if error.code == "insufficient_quota":
             return f"HTTP {error.status_code}: the quota is used up"
-        return f"HTTP {error.status_code}: {' '.join(error.message.split())[:200]}"
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        return f"HTTP {error.status_code}: {said or error.message}"
     if isinstance(error, openai.APITimeoutError | TimeoutError):
         return "no answer in time"
     if isinstance(error, openai.APIConnectionError):

@@ -1,0 +1,128 @@
+"""What the agent's tests share: small experiments, and a loopback server that speaks chat completions."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.contracts import confusion as confusions
+from components.contracts.config import AgentConfig, AgentStage, DataConfig, ModelConfig, TrainConfig, TrainStage
+from components.contracts.confusion import Confusion
+
+NW_UCLA = (
+    "pick up with one hand",
+    "pick up with two hands",
+    "drop trash",
+    "walk around",
+    "sit down",
+    "stand up",
+    "donning",
+    "doffing",
+    "throw",
+    "carry",
+)
+
+
+@dataclass
+class Scene:
+    """Makes stages and the confusion artifacts that go with them."""
+
+    root: Path
+
+    def stage(
+        self,
+        *,
+        classes: tuple[str, ...] = NW_UCLA,
+        layout: str = "kinect20",
+        priors: str | None = "nw_ucla",
+        **agent: Any,
+    ) -> AgentStage:
+        protocols = {"p": {"train": "a", "test": "b"}}
+        data = DataConfig(layout=layout, classes=classes, protocols=protocols, protocol="p")
+        return AgentStage(data=data, agent=AgentConfig(priors=priors, **agent))
+
+    def confusion(
+        self,
+        stage: AgentStage,
+        mistakes: dict[tuple[str, str], int],
+        *,
+        stream: str = "j",
+        round_number: int = 1,
+        validation: int = 0,
+    ) -> Path:
+        """Write a confusion artifact: 50 right answers per class and the given (true, predicted) mistakes."""
+        names = list(stage.data.classes)
+        counts = 50 * np.eye(len(names), dtype=np.int64)
+        for (true, predicted), count in mistakes.items():
+            counts[names.index(true), names.index(predicted)] = count
+        path = self.root / f"confusion-{len(list(self.root.iterdir()))}"
+        train = TrainStage(seed=0, rounds=2, data=stage.data, model=ModelConfig(), train=TrainConfig(epochs=2))
+        artifact = Confusion(stream, round_number, counts, np.full_like(counts, validation))
+        confusions.write(path, artifact, made_from={}, config=train)
+        return path
+
+
+Response = tuple[int, dict[str, str], bytes]
+Behaviour = Callable[[dict[str, Any]], Response]
+
+
+def completion(content: str | None, *, finish: str = "stop", refusal: str | None = None) -> Behaviour:
+    """Answer with one chat completion."""
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    document = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "model-2024",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
+    }
+    return raw(200, json.dumps(document))
+
+
+def good(
+    description: str = "The arm moves.", joints: tuple[str, ...] = ("left_hand", "right_hand", "head")
+) -> Behaviour:
+    return completion(json.dumps({"description": description, "joints": joints}))
+
+
+def raw(status: int, body: str, headers: dict[str, str] | None = None, kind: str = "application/json") -> Behaviour:
+    return lambda request: (status, {"Content-Type": kind, **(headers or {})}, body.encode())
+
+
+def failure(
+    status: int, message: str = "no", code: str | None = None, headers: dict[str, str] | None = None
+) -> Behaviour:
+    return raw(status, json.dumps({"error": {"message": message, "code": code, "type": "t"}}), headers)
+
+
+@dataclass
+class Endpoint:
+    """A chat-completions server on loopback. ``script``: per class name, what happens to each request in turn.
+
+    The last behaviour of a script repeats; classes without one get ``default``.
+    """
+
+    url: str = ""
+    default: Behaviour = field(default_factory=good)
+    script: dict[str, list[Behaviour]] = field(default_factory=dict)
+    requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def respond(self, request: dict[str, Any], headers: dict[str, str]) -> Response:
+        name = request["messages"][1]["content"].splitlines()[0].removeprefix("Action class: ")
+        with self.lock:
+            self.requests.append((name, request, {key.lower(): value for key, value in headers.items()}))
+            behaviours = self.script.get(name, [self.default])
+            behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
+        return behaviour(request)
+
+    def asked(self, name: str) -> list[dict[str, Any]]:
+        """Return the requests about one class, in order."""
+        return [request for asked, request, _ in self.requests if asked == name]
