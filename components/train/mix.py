@@ -16,7 +16,7 @@ from components.contracts.skeleton import Layout
 
 _PASTE_SHARE = 0.75  # probability of pasting parts rather than blending
 _SLOT = 4  # frames per time slot
-_SHORTEST, _LONGEST = 13 / 25, 20 / 25  # pasted share of the time slots
+_SHORTEST, _LONGEST = 13, 20  # pasted time slots of every 25
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def draw_region(frames: int, layout: Layout, generator: torch.Generator) -> Regi
     parts = list(layout.part_numbers.values())
     chosen = torch.randperm(len(parts), generator=generator)[: _integer(2, 4, generator)]
     slots = frames // _SLOT
-    length = _integer(max(1, round(_SHORTEST * slots)), max(1, round(_LONGEST * slots)) + 1, generator)
+    shortest = -(-_SHORTEST * slots // 25)
+    length = _integer(shortest, max(shortest, _LONGEST * slots // 25) + 1, generator)
     source_length = _integer(length, slots + 1, generator)
     return Region(
         joints=tuple(sorted(joint for part in chosen.tolist() for joint in parts[part])),
