@@ -229,15 +229,23 @@ class Experiment(Section):
     def _consistent(self) -> Experiment:
         if len(set(self.streams)) != len(self.streams):
             raise ValueError("streams: a stream stands twice")
-        if self.rounds > self.train.epochs:
-            raise ValueError(f"rounds: found {self.rounds}, expected at most train.epochs ({self.train.epochs})")
-        if self.train.augmentation.rotation and self.data.dimensions != "3d":
-            raise ValueError("train.augmentation.rotation needs data.dimensions '3d'")
+        self._check_training(self.train)
         if not any(self.evaluate.weights.get(stream, 0) for stream in self.streams):
             raise ValueError("evaluate.weights: every stream of this run has weight 0")
         for stream in self.stream_overrides:
-            self.stage_train(stream)
+            try:
+                self._check_training(self.stage_train(stream).train)
+            except ValidationError as error:
+                raise ValueError(describe(f"stream_overrides.{stream}", error)) from None
+            except ValueError as error:
+                raise ValueError(f"stream_overrides.{stream}: {error}") from None
         return self
+
+    def _check_training(self, train: TrainConfig) -> None:
+        if self.rounds > train.epochs:
+            raise ValueError(f"rounds: found {self.rounds}, expected at most train.epochs ({train.epochs})")
+        if train.augmentation.rotation and self.data.dimensions != "3d":
+            raise ValueError("train.augmentation.rotation needs data.dimensions '3d'")
 
     def stage_preprocess(self) -> DataConfig:
         return self.data
