@@ -1,0 +1,168 @@
+"""The invariants of the architecture (DESIGN §1, 1 to 3), read from the source."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("preprocess", "train", "agent", "evaluate")
+SHARED = ("contracts", "runtime")
+SOURCES = sorted(path for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
+COMPONENTS = [path for path in SOURCES if path.is_relative_to(ROOT / "components")]
+every_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+every_component = pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: str(path.relative_to(ROOT)))
+every_core = pytest.mark.parametrize("stage", STAGES)
+
+PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+NO_CORE = {"kfp", "minio", "boto3", "argparse", "typer", "click"}
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it, with the name taken from it: ``a.b`` and ``a.b.c``.
+
+    KFP components are source code in a string; what such a string imports counts too.
+    """
+    module = tree(path)
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = path.relative_to(ROOT).parent.parts[
+                    : len(path.relative_to(ROOT).parent.parts) - node.level + 1
+                ]
+                base = ".".join([*package, *([base] if base else [])])
+            yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from re.findall(r"^\s*(?:from|import)\s+([\w.]+)", node.value, re.MULTILINE)
+        elif isinstance(node, ast.Call) and _name(node.func) in {
+            "importlib.import_module",
+            "import_module",
+            "__import__",
+        }:
+            yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
+
+
+def _name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_name(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def top_level(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def test_the_house_is_as_drawn() -> None:
+    assert {path.name for path in (ROOT / "components").iterdir() if path.is_dir() and path.name != "__pycache__"} == {
+        *STAGES,
+        *SHARED,
+    }
+    for stage in STAGES:
+        for door in ("core.py", "component.py", "__main__.py"):
+            assert (ROOT / "components" / stage / door).is_file(), f"components/{stage} lacks {door}"
+
+
+@every_component
+def test_invariant_1_stages_know_the_contracts_the_runtime_and_themselves(path: Path) -> None:
+    owner = path.relative_to(ROOT / "components").parts[0]
+    allowed = {*SHARED, owner} if owner in STAGES else set(SHARED)
+    for name in imports(path):
+        if name.startswith("components."):
+            assert name.split(".")[1] in allowed, f"{name} is imported"
+        assert name.partition(".")[0] != "pipelines", f"{name} is imported"
+
+
+@pytest.mark.parametrize("package", SHARED)
+def test_invariant_1_contracts_and_runtime_need_no_torch_and_no_kfp(package: str) -> None:
+    for path in (ROOT / "components" / package).rglob("*.py"):
+        assert not top_level(path) & {"torch", "kfp"}, path
+
+
+def test_contracts_do_not_know_the_runtime() -> None:
+    for path in (ROOT / "components" / "contracts").rglob("*.py"):
+        assert not any(name.startswith("components.runtime") for name in imports(path)), path
+
+
+@every_source
+def test_only_train_imports_torch(path: Path) -> None:
+    if not path.is_relative_to(ROOT / "components" / "train"):
+        assert "torch" not in top_level(path)
+
+
+@every_core
+def test_invariant_2_cores_know_paths_only(stage: str) -> None:
+    """No KFP, no object store and no command line in a core, nor in any module that it reaches in its stage."""
+    seen: set[Path] = set()
+    waiting = [ROOT / "components" / stage / "core.py"]
+    while waiting:
+        path = waiting.pop()
+        seen.add(path)
+        assert not top_level(path) & NO_CORE, path
+        reached = (ROOT / (name.replace(".", "/") + ".py") for name in imports(path) if f"components.{stage}." in name)
+        waiting += [module for module in reached if module.is_file() and module not in seen]
+    assert len(seen) > 1
+
+
+@every_source
+def test_invariant_3_nothing_is_unpickled(path: Path) -> None:
+    """Only the allow-list unpickler reads pickles; the demo, which makes a user's pickle, may write one."""
+    where = path.relative_to(ROOT).as_posix()
+    if where == "components/preprocess/unpickler.py":
+        return
+    assert not top_level(path) & (PICKLES - {"pickle"} if where.startswith("pipelines/") else PICKLES)
+    used = {_name(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)} | set(imports(path))
+    assert {name for name in used if name.startswith("pickle.")} <= {"pickle.dump", "pickle.dumps"}
+
+
+@every_source
+def test_invariant_3_arrays_and_weights_are_read_without_pickle(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        where, name = f"{path.relative_to(ROOT)}:{node.lineno}", _name(node.func)
+        arguments = {keyword.arg: keyword.value for keyword in node.keywords}
+        if name in ("np.load", "numpy.load"):
+            assert _is(arguments.get("allow_pickle"), False), f"{where}: np.load without allow_pickle=False"
+        if name == "torch.load":
+            assert _is(arguments.get("weights_only"), True), f"{where}: torch.load without weights_only=True"
+        assert not _is(arguments.get("allow_pickle"), True), f"{where}: allow_pickle=True"
+        assert name not in ("pd.read_pickle", "pandas.read_pickle"), where
+        if name in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
+            pytest.fail(f"{where}: {name}; yaml.safe_load reads data only")
+
+
+def _is(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+class TestTheTestItself:
+    """The reader of imports must see every way to import."""
+
+    @pytest.mark.parametrize(
+        ("source", "found"),
+        [
+            ("import torch.nn as nn", "torch.nn"),
+            ("def f():\n    from components.train import core", "components.train.core"),
+            ("from ..train import core", "components.train.core"),
+            ("from . import core", "components.agent.core"),
+            ("import importlib\nimportlib.import_module('torch')", "torch"),
+            ("SOURCE = '''\n    from components.train.core import x\n'''", "components.train.core"),
+        ],
+    )
+    def test_imports_are_found(self, source: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "components" / "agent" / "x.py"
+        path.parent.mkdir(parents=True)
+        path.write_text(source)
+        monkeypatch.setitem(imports.__globals__, "ROOT", tmp_path)
+        assert found in set(imports(path))
