@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from kfp import compiler
 from rich.console import Console
 
@@ -83,9 +85,11 @@ def compile_pipeline(
     pipeline = make_pipeline(rounds)
     defaults: dict[str, Any] = {}
     if config is not None:
-        overrides = parse_settings(set_ or [])
-        load_experiment(config, {**overrides, "rounds": rounds})
-        defaults = {"config": config.read_text(encoding="utf-8"), "overrides": overrides}
+        experiment = load_experiment(config, {**parse_settings(set_ or []), "rounds": rounds})
+        document = experiment.model_dump(mode="json", exclude_defaults=True)
+        # One line: the user interface has a field of one line, and KFP cannot write a longer default.
+        line = yaml.safe_dump(document, default_flow_style=True, sort_keys=False, width=math.inf)
+        defaults["config"] = line.strip()
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     print(output)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kfp import dsl
 
-from components.agent.component import agent
+from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
@@ -45,7 +45,7 @@ def make_pipeline(rounds: int) -> Callable[..., Any]:
         packed = preprocess(
             data=data, data_sha256=data_sha256, stage=parts["preprocess"], code=source_digest("preprocess")
         )
-        prior = agent(stage=parts["agent"], code=source_digest("agent")).set_display_name("agent prior")
+        prior = agent_prior(stage=parts["agent"], code=source_digest("agent"))
         # What a stream needs of the config travels in its item: within a loop, KFP's local runner replaces every
         # parameter that comes from a task outside of it by the item.
         with dsl.ParallelFor(parts["Output"], name="streams") as stream:

@@ -78,7 +78,7 @@ def run(request: Request, console: Console) -> Path:
             raise _failure(display, log)
     if display.cached:
         names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
-        console.print(f"from the cache: {names}", highlight=False)
+        console.print(f"from the cache: {names}", highlight=False, soft_wrap=True)
     return _publish(report, home, console)
 
 

@@ -1,4 +1,8 @@
-"""The agent stage as a KFP component."""
+"""The agent stage as KFP components: the prior, once, and what follows a round of training.
+
+They are two, not one with optional inputs: where a name stands both inside and outside of a sub-pipeline, KFP
+numbers its uses anew at every compilation, and the local cache, which goes by these names, would miss.
+"""
 
 from kfp import dsl
 
@@ -6,29 +10,50 @@ from components.runtime.task import image
 
 
 @dsl.component(base_image=image("agent"), install_kfp_package=False)
-def agent(
-    stage: str,
-    code: str,
-    constraints: dsl.Output[dsl.Artifact],
-    stream: str = "",
-    round_number: int = 0,
-    confusion: dsl.Input[dsl.Artifact] = None,
-    previous: dsl.Input[dsl.Artifact] = None,
-):
-    """Ask what tells the classes apart: the prior once, then what each round of training confused.
+def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact]):
+    """Say what tells the classes apart, before any training.
 
     Args:
         stage: Configuration of the stage (JSON).
         code: Digest of the stage's source, so that the cache knows a change of code.
         constraints: Per class a description, its embedding and the critical joints.
-        stream: Stream whose confusion this is; empty for the prior.
-        round_number: Round of training that this follows; 0 for the prior.
-        confusion: Who was taken for whom in that round; none for the prior.
-        previous: Constraints of the round before, which stand where there is no usable answer.
     """
     from components.runtime.task import describe, task
 
-    with task(f"agent {stream} round {round_number}" if round_number else "agent prior"):
+    with task("agent prior"):
+        from pathlib import Path
+
+        from components.agent import core
+        from components.contracts.config import AgentStage, parse_section
+
+        core.run_round(parse_section(AgentStage, stage), Path(constraints.path))
+        constraints.metadata.update(describe(constraints.path))
+
+
+@dsl.component(base_image=image("agent"), install_kfp_package=False)
+def agent(
+    stage: str,
+    code: str,
+    stream: str,
+    round_number: int,
+    confusion: dsl.Input[dsl.Artifact],
+    previous: dsl.Input[dsl.Artifact],
+    constraints: dsl.Output[dsl.Artifact],
+):
+    """Ask what tells the classes apart that a round of training confused.
+
+    Args:
+        stage: Configuration of the stage (JSON).
+        code: Digest of the stage's source, so that the cache knows a change of code.
+        stream: j, b, k, jm, bm or km.
+        round_number: Round of training that this follows, from 1.
+        confusion: Who was taken for whom in that round.
+        previous: Constraints that guided that round; they stand where there is no usable answer.
+        constraints: Per class a description, its embedding and the critical joints.
+    """
+    from components.runtime.task import describe, task
+
+    with task(f"agent {stream} round {round_number}"):
         from pathlib import Path
 
         from components.agent import core
@@ -39,7 +64,7 @@ def agent(
             Path(constraints.path),
             stream=stream,
             round_number=round_number,
-            confusion=Path(confusion.path) if confusion else None,
-            previous=Path(previous.path) if previous else None,
+            confusion=Path(confusion.path),
+            previous=Path(previous.path),
         )
         constraints.metadata.update(describe(constraints.path))

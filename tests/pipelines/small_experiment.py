@@ -1,0 +1,76 @@
+"""A pickle and an experiment so small that the whole pipeline runs in seconds."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("raise left hand", "raise right hand", "raise both hands")
+CONFIG = f"""
+name: small
+rounds: 2
+streams: [j, b]
+data:
+  layout: sbu15
+  classes: [{", ".join(CLASSES)}]
+  protocols:
+    all: {{train: train, test: test, label: small and synthetic}}
+  protocol: all
+model: {{width: 8, blocks: 2, inflate_at: [1], subsets: 4}}
+train: {{epochs: 2, batch: 12, frames: 16, test_clips: 1}}
+"""
+HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": (5, 8)}
+
+
+def write_pickle(path: Path, *, joints: int = 15) -> Path:
+    """Write 24 sequences of standing bodies that raise a hand."""
+    random = np.random.default_rng(0)
+    body = random.normal(size=(joints, 3))
+    annotations: list[dict[str, Any]] = []
+    for number in range(24):
+        label = number % len(CLASSES)
+        keypoint = np.tile(body, (1, 12, 1, 1)) + random.normal(scale=0.02, size=(1, 12, joints, 3))
+        for hand in HANDS[CLASSES[label]]:
+            keypoint[0, :, hand, 1] += np.linspace(0, 2, 12)
+        annotations.append(
+            {
+                "frame_dir": f"s{number:02d}",
+                "label": label,
+                "total_frames": 12,
+                "keypoint": keypoint.astype(np.float32),
+            }
+        )
+    names = [annotation["frame_dir"] for annotation in annotations]
+    path.write_bytes(pickle.dumps({"split": {"train": names[:15], "test": names[15:]}, "annotations": annotations}))
+    return path
+
+
+def write_inputs(folder: Path, *, joints: int = 15) -> tuple[Path, Path]:
+    """Write the pickle and the experiment; return their paths."""
+    config = folder / "small.yaml"
+    config.write_text(CONFIG)
+    return write_pickle(folder / "small.pkl", joints=joints), config
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "pipelines", *map(str, arguments)]
+
+
+def pipelines(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m pipelines`` as a user does."""
+    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def cached(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Return how many tasks of each stage came from the cache, as the run said."""
+    for line in result.stderr.splitlines():
+        if line.startswith("from the cache: "):
+            parts = (part.partition(" × ") for part in line.removeprefix("from the cache: ").split(", "))
+            return {stage: int(count or 1) for stage, _, count in parts}
+    return {}

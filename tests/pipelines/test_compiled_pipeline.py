@@ -1,0 +1,140 @@
+"""The compiled pipeline as a KFP backend reads it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp import compiler
+from kfp.pipeline_spec import pipeline_spec_pb2
+from small_experiment import CONFIG, pipelines
+
+from components.contracts.config import load_experiment, parse_experiment
+from components.contracts.errors import InputError
+from pipelines.dag import make_pipeline
+
+Document = dict[str, Any]
+
+
+def compile_rounds(rounds: int, folder: Path) -> Document:
+    file = folder / f"{rounds}.yaml"
+    compiler.Compiler().compile(make_pipeline(rounds), str(file))
+    documents = list(yaml.safe_load_all(file.read_text()))
+    assert len(documents) == 1, "a second document would be a PlatformSpec, which this test does not read"
+    document: Document = documents[0]
+    return document
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Document]:
+    return request.param, compile_rounds(request.param, tmp_path_factory.mktemp("ir"))
+
+
+def stage_of(component: str) -> str:
+    return re.sub(r"-\d+$", "", component.removeprefix("comp-"))
+
+
+def dags(document: Document) -> Iterator[tuple[str, Document]]:
+    yield "root", document["root"]
+    for name, component in document["components"].items():
+        if "dag" in component:
+            yield name, component
+
+
+def test_parses_as_pipeline_spec(compiled: tuple[int, Document]) -> None:
+    _, document = compiled
+    spec = json_format.ParseDict(document, pipeline_spec_pb2.PipelineSpec())
+    assert spec.pipeline_info.name == "skeletonagent"
+
+
+def test_every_stage_is_there_as_often_as_the_rounds_ask(compiled: tuple[int, Document]) -> None:
+    rounds, document = compiled
+    leaves = [stage_of(name) for name, component in document["components"].items() if "executorLabel" in component]
+    often = {"configure": 1, "preprocess": 1, "agent-prior": 1, "agent": rounds - 1, "train": rounds, "evaluate": 1}
+    assert Counter(leaves) == Counter(often)
+
+
+def test_artifacts_have_the_names_that_users_know(compiled: tuple[int, Document]) -> None:
+    _, document = compiled
+    outputs: dict[str, set[str]] = {}
+    for name, component in document["components"].items():
+        if "executorLabel" in component:
+            artifacts = component.get("outputDefinitions", {}).get("artifacts", {})
+            outputs.setdefault(stage_of(name), set()).update(artifacts)
+    assert outputs["preprocess"] == {"dataset"}
+    assert outputs["agent-prior"] == outputs.get("agent", {"constraints"}) == {"constraints"}
+    assert outputs["train"] == {"checkpoint", "confusion", "scores", "metrics"}
+    assert outputs["evaluate"] == {"report", "page", "metrics", "confusion_matrix"}
+
+
+def test_no_reference_dangles(compiled: tuple[int, Document]) -> None:
+    """Every input of every task comes from an input of its DAG or an output of a task beside it, both declared."""
+    _, document = compiled
+    for name, component in dags(document):
+        declared = component.get("inputDefinitions", {})
+        tasks = component["dag"]["tasks"]
+        produced = {task: document["components"][spec["componentRef"]["name"]] for task, spec in tasks.items()}
+        for task, spec in tasks.items():
+            for kind, source, key in references(spec):
+                where = f"{name}: {task}: {kind} {source}.{key}"
+                if source is None:
+                    assert key in declared.get(f"{kind}s", {}), where
+                else:
+                    assert key in produced[source]["outputDefinitions"][f"{kind}s"], where
+            required = produced[task].get("inputDefinitions", {})
+            for kind in ("parameters", "artifacts"):
+                for key, definition in required.get(kind, {}).items():
+                    given = key in spec.get("inputs", {}).get(kind, {})
+                    item = spec.get("parameterIterator", {}).get("itemInput") == key
+                    assert given or item or definition.get("isOptional"), f"{name}: {task} lacks {key}"
+
+
+def references(task: Document) -> Iterator[tuple[str, str | None, str]]:
+    """Yield (parameter or artifact, producing task or None for the DAG's own input, name)."""
+    for kind, plural in (("parameter", "parameters"), ("artifact", "artifacts")):
+        for source in task.get("inputs", {}).get(plural, {}).values():
+            title = kind.capitalize()
+            if own := source.get(f"componentInput{title}"):
+                if not own.endswith("-loop-item") or "parameterIterator" not in task:
+                    yield kind, None, own
+            elif made := source.get(f"taskOutput{title}"):
+                yield kind, made["producerTask"], made[f"output{title}Key"]
+            else:
+                assert "pipelinechannel" not in str(source), f"channel left in a constant: {source}"
+
+
+def test_compiling_again_gives_the_same_file(tmp_path: Path) -> None:
+    """The local cache goes by names that KFP gives while it compiles; they must not change from run to run."""
+    files = [tmp_path / f"{number}.yaml" for number in range(4)]
+    for file in files:
+        assert pipelines("compile", "--rounds", "4", "--output", file).returncode == 0
+    assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_compiling_needs_a_sensible_number_of_rounds() -> None:
+    with pytest.raises(InputError, match="rounds: found 0, expected 1 to"):
+        make_pipeline(0)
+
+
+def test_compile_command_writes_the_file_with_the_experiment_as_default(tmp_path: Path) -> None:
+    config, output = tmp_path / "small.yaml", tmp_path / "new" / "pipeline.yaml"
+    config.write_text(CONFIG)
+    result = pipelines("compile", "--rounds", "3", "--config", config, "--output", output, "--set", "train.epochs=9")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == str(output)
+    parameters = yaml.safe_load(output.read_text())["root"]["inputDefinitions"]["parameters"]
+    default = parse_experiment(parameters["config"]["defaultValue"], "default")
+    assert default == load_experiment(config, {"rounds": 3, "train.epochs": 9})
+
+
+def test_no_secret_of_the_environment_is_compiled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-never-to-be-seen")
+    output = tmp_path / "pipeline.yaml"
+    assert pipelines("compile", "--output", output).returncode == 0
+    assert "sk-never-to-be-seen" not in output.read_text()
