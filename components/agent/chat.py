@@ -82,20 +82,19 @@ class ChatProvider:
         backoff_s: the first wait between tries where the server names none; it doubles each time.
 
     Raises:
-        InputError: no key for the hosted endpoint, or a ``base_url`` that is not one or carries a password.
+        InputError: no key for the hosted endpoint, a key that cannot be one, or a ``base_url`` that is no URL or
+            may carry a secret (the configuration is written into every artifact).
     """
 
     def __init__(self, config: AgentConfig, *, backoff_s: float = 1.0) -> None:
-        url = urlsplit(config.base_url or HOSTED_URL)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise InputError(f"config: agent.base_url: found {config.base_url!r}, expected an http(s) URL")
-        if url.username or url.password:
-            raise InputError(f"config: agent.base_url: carries a user or password; put the key into {KEY_VARIABLE}")
-        key = os.environ.get(KEY_VARIABLE, "")
+        _check_url(config.base_url or HOSTED_URL)
+        key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key and config.base_url is None:
             raise InputError(
                 f"{KEY_VARIABLE}: not set in the environment; agent.provider 'openai' needs it or an agent.base_url"
             )
+        if not (key.isascii() and key.isprintable()):
+            raise InputError(f"{KEY_VARIABLE}: holds characters that no key has, such as line breaks")
         self._config = config
         self._key = key
         self._backoff_s = backoff_s
@@ -223,7 +222,7 @@ class _Session:
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             raise
         except openai.APIStatusError as error:
-            raise _UnavailableError(_describe(error), final=not _may_pass(error), outage=True) from None
+            raise _UnavailableError(_describe(error), final=_is_final(error), outage=True) from None
         except (openai.APIError, _BadBodyError, TimeoutError) as error:
             raise _UnavailableError(f"{_describe(error)}, {ATTEMPTS} tries", outage=True) from None
 
@@ -255,18 +254,38 @@ class _Session:
         return " ".join(self._redact(str(reason)).split())[:LONGEST_NOTE]
 
 
+def _check_url(text: str) -> None:
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(f"config: agent.base_url: found {text!r}, expected an http(s) URL")
+    if url.username or url.password or url.query:
+        raise InputError(
+            f"config: agent.base_url: carries a user, password or query; the key belongs into {KEY_VARIABLE}"
+        )
+
+
 def _read(completion: ChatCompletion) -> tuple[str, str]:
-    """Return what the model said, and what is wrong with the turn itself (empty if nothing)."""
-    choice = completion.choices[0] if completion.choices else None
-    message = choice.message if choice else None
-    if choice is None or message is None:
+    """Return what the model said, and what is wrong with the turn itself (empty if nothing).
+
+    The client does not validate what it receives: any field may be absent or of any type.
+    """
+    choices = completion.choices if isinstance(completion.choices, list) else []
+    choice = choices[0] if choices else None
+    message = getattr(choice, "message", None)
+    if message is None:
         return "", "the server returned no choice"
-    said = message.content if isinstance(message.content, str) else ""
-    if message.refusal:
-        return said or str(message.refusal), "the model refused"
-    if choice.finish_reason == "content_filter":
+    content = getattr(message, "content", None)
+    said = content if isinstance(content, str) else ""
+    finish = getattr(choice, "finish_reason", None)
+    if refusal := getattr(message, "refusal", None):
+        return said or str(refusal), "the model refused"
+    if finish == "content_filter":
         return said, "the content filter stopped the answer"
-    if choice.finish_reason == "length":
+    if finish == "length":
         return said, "the answer was cut off (finish_reason length)"
     return said, "" if said.strip() else "the answer is empty"
 
@@ -279,10 +298,15 @@ def _tokens(completion: ChatCompletion, name: str) -> int:
 def _may_pass(error: BaseException | None) -> bool:
     """Tell whether the same request may succeed later."""
     if isinstance(error, openai.APIStatusError):
-        if error.code == "insufficient_quota" or (_retry_after(error) or 0) > LONGEST_WAIT_S:
-            return False
-        return error.status_code in (408, 409, 429) or error.status_code >= 500
+        return not _is_final(error) and (error.status_code in (408, 409, 429) or error.status_code >= 500)
     return isinstance(error, openai.APIConnectionError | _BadBodyError | TimeoutError)
+
+
+def _is_final(error: openai.APIStatusError) -> bool:
+    """Tell whether every other request would fail likewise. A 403 may be about one prompt (moderation)."""
+    if error.code == "insufficient_quota" or error.status_code in (401, 402, 404, 405):
+        return True
+    return (_retry_after(error) or 0) > LONGEST_WAIT_S
 
 
 def _retry_after(error: BaseException | None) -> float | None:
@@ -290,10 +314,8 @@ def _retry_after(error: BaseException | None) -> float | None:
     if not isinstance(error, openai.APIStatusError):
         return None
     value = error.response.headers.get("retry-after", "")
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        pass
+    if value.replace(".", "", 1).isdecimal():
+        return float(value)
     try:
         until = parsedate_to_datetime(value)
     except ValueError:
@@ -305,9 +327,10 @@ def _retry_after(error: BaseException | None) -> float | None:
 def _describe(error: BaseException) -> str:
     """Put a failure into a few words; what the server says may still quote the key (see ``_redact``)."""
     if isinstance(error, openai.APIStatusError):
-        # Servers quote parts of the key when they reject it.
+        # Servers quote parts of the key when they reject it, so their words stay out.
         if error.status_code in (401, 403):
-            return f"HTTP {error.status_code}: {KEY_VARIABLE} is not accepted"
+            rejected = f"{KEY_VARIABLE} is not accepted" if error.status_code == 401 else "access denied"
+            return f"HTTP {error.status_code}: {rejected}"
         if error.code == "insufficient_quota":
             return f"HTTP {error.status_code}: the quota is used up"
         said = error.body.get("message") if isinstance(error.body, dict) else None

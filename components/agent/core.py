@@ -13,7 +13,7 @@ from pathlib import Path
 from components.agent.chat import ChatProvider
 from components.agent.encoder import ENCODER, SentenceEncoder
 from components.agent.priors import Priors, load_priors
-from components.agent.providers import LOGGER, OfflineProvider, Provider, Question, Rival, opening
+from components.agent.providers import LOGGER, NO_PRIOR, OfflineProvider, Provider, Question, Rival, opening
 from components.agent.questioner import Plan, PlannedClass, plan_opening, plan_round
 from components.agent.selector import select, unchanged
 from components.contracts import confusion as confusions
@@ -64,7 +64,7 @@ def run_round(
         standing = list(before.classes)
         plan = plan_round(counts.train, standing, stage.agent)
     classes = _carry_out(plan, standing, provider, stage, round_number) if plan else standing
-    _log_summary(classes, stream, round_number)
+    _log_summary(classes, len(plan.order) if plan else 0, stream, round_number)
     text = SentenceEncoder().encode([constraint.description for constraint in classes])
     result = Constraints(stage.data.layout, round_number, stream, ENCODER, tuple(classes), text)
     constraints.write(output, result, made_from=made_from, config=stage)
@@ -142,13 +142,14 @@ def _expect(path: Path, field: str, found: object, expected: object) -> None:
         raise InputError(f"{path}: {field}: found {found!r}, expected {expected!r}")
 
 
-def _log_summary(classes: list[ClassConstraint], stream: str, round_number: int) -> None:
-    counts = Counter(constraint.provenance.status for constraint in classes)
+def _log_summary(classes: list[ClassConstraint], asked: int, stream: str, round_number: int) -> None:
+    origins = [constraint.provenance for constraint in classes]
+    counts = sorted(Counter(origin.status for origin in origins).items())
     where = f"round {round_number}" + (f", stream {stream}" if stream else "")
-    LOGGER.info("%s: %s", where, ", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
-    notes = Counter(c.provenance.note for c in classes if c.provenance.status == "kept" and c.provenance.note)
+    LOGGER.info("%s: %d classes asked; %s", where, asked, ", ".join(f"{count} {status}" for status, count in counts))
+    notes = Counter(origin.note for origin in origins if origin.status != "answered" and origin.note != NO_PRIOR)
     for note, count in notes.most_common(5):
-        LOGGER.info("  %d kept: %s", count, note)
-    tokens = sum(c.provenance.prompt_tokens + c.provenance.completion_tokens for c in classes)
-    if tokens:
+        if note:
+            LOGGER.info("  %d unchanged: %s", count, note)
+    if tokens := sum(origin.prompt_tokens + origin.completion_tokens for origin in origins):
         LOGGER.info("  %d tokens", tokens)

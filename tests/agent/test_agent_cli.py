@@ -54,7 +54,7 @@ def test_module_runs_a_round(repository: Path, config: str, tmp_path: Path) -> N
     ran = subprocess.run(arguments, cwd=repository, env=dict(os.environ), capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == ""
-    assert "round 0: 10 prior" in ran.stderr
+    assert "round 0: 0 classes asked; 10 prior" in ran.stderr
     assert len(constraints.open(tmp_path / "c0").classes) == 10
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from agent_helpers import NW_UCLA, Behaviour, Endpoint, Scene, completion, failure, good, raw
+from agent_helpers import NW_UCLA, Behaviour, Endpoint, Response, Scene, completion, failure, good, raw
 
 from components.agent.chat import ATTEMPTS, ChatProvider
 from components.agent.core import run_round
@@ -100,6 +100,24 @@ class TestRequest:
         replies = ask(endpoint, *(replace(QUESTION, name=name) for name in names), concurrency=4)
         assert [reply.answer.description for reply in replies if reply.answer] == names
 
+    def test_as_many_at_once_as_configured_and_no_more(self, endpoint: Endpoint) -> None:
+        together, active, most = Barrier(3), 0, 0
+
+        def counted(request: dict[str, Any]) -> Response:
+            nonlocal active, most
+            with endpoint.lock:
+                active += 1
+                most = max(most, active)
+            together.wait(timeout=10)  # passes only when three requests are in flight
+            with endpoint.lock:
+                active -= 1
+            return good()(request)
+
+        endpoint.default = counted
+        replies = ask(endpoint, *(replace(QUESTION, name=f"class {k}") for k in range(9)), concurrency=3)
+        assert all(reply.answer for reply in replies)
+        assert most == 3
+
 
 class TestConfiguration:
     def test_hosted_endpoint_without_key_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,12 +130,26 @@ class TestConfiguration:
         [
             ("localhost:80", "expected an http"),
             ("ftp://x/", "expected an http"),
-            ("http://u:p@x/v1", "carries a user or password"),
+            ("http://[x/", "expected an http"),
+            ("http://x:99999/v1", "expected an http"),
+            ("http://u:p@x/v1", "carries a user, password or query"),
+            ("http://x/v1?api-key=p", "carries a user, password or query"),
         ],
     )
     def test_wrong_base_url_is_one_line(self, url: str, message: str) -> None:
         with pytest.raises(InputError, match=message):
             ChatProvider(AgentConfig(provider="openai", base_url=url))
+
+    def test_a_key_with_a_line_break_inside_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-1\nsk-2")
+        with pytest.raises(InputError, match="OPENAI_API_KEY: holds characters that no key has") as error:
+            ChatProvider(AgentConfig(provider="openai"))
+        assert "sk-1" not in str(error.value)
+
+    def test_a_line_break_after_the_key_is_forgiven(self, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n")
+        assert scripted(endpoint, good()).answer is not None
+        assert endpoint.requests[0][2]["authorization"] == f"Bearer {KEY}"
 
 
 class TestFaultsThatPass:
@@ -147,6 +179,14 @@ class TestRepair:
     @pytest.mark.parametrize(
         ("fault", "problem"),
         [
+            (
+                raw(200, '{"id": "c", "object": "chat.completion", "choices": "x", "usage": 3}'),
+                "the server returned no choice",
+            ),
+            (
+                raw(200, '{"id": "c", "object": "chat.completion", "choices": [{"message": "x"}]}'),
+                "the answer is empty",
+            ),
             (REFUSAL, "the model refused"),
             (completion(None, finish="content_filter"), "the content filter stopped the answer"),
             (completion('{"description": "An ar', finish="length"), "the answer was cut off"),
@@ -159,6 +199,8 @@ class TestRepair:
             (raw(200, '{"id": "c", "object": "chat.completion", "choices": [{}]}'), "the server returned no choice"),
         ],
         ids=[
+            "no-list",
+            "no-object",
             "refusal",
             "filter",
             "length",
@@ -190,7 +232,7 @@ class TestRepair:
 
 class TestNoSchemaSupport:
     def test_falls_back_to_plain_text_and_stays_there(self, endpoint: Endpoint) -> None:
-        def server(request: dict[str, Any]) -> Any:
+        def server(request: dict[str, Any]) -> Response:
             if "response_format" in request:
                 return failure(400, "response_format is not supported")(request)
             return completion("Description: The arm whips.\nJoints: right hand, R elbow")(request)
@@ -209,6 +251,7 @@ class TestFaultsThatStay:
         ("fault", "requests", "note"),
         [
             (failure(401, f"Incorrect API key provided: {KEY}"), 1, "HTTP 401: OPENAI_API_KEY is not accepted"),
+            (failure(403, f"odd prompt {KEY}"), 1, "HTTP 403: access denied"),
             (failure(404, "no such model"), 1, "HTTP 404: no such model"),
             (failure(429, "pay", code="insufficient_quota"), 1, "HTTP 429: the quota is used up"),
             (failure(429, "later", headers={"Retry-After": "3600"}), 1, "HTTP 429: later"),
@@ -216,7 +259,7 @@ class TestFaultsThatStay:
             (failure(500, "oops"), ATTEMPTS, "HTTP 500: oops"),
             (raw(200, "<html>", kind="text/html"), ATTEMPTS, f"the body is not JSON, {ATTEMPTS} tries"),
         ],
-        ids=["key", "model", "quota", "far-retry-after", "rejected", "500", "html"],
+        ids=["key", "denied", "model", "quota", "far-retry-after", "rejected", "500", "html"],
     )
     def test_becomes_a_note(self, endpoint: Endpoint, fault: Behaviour, requests: int, note: str) -> None:
         reply = scripted(endpoint, fault)
@@ -239,7 +282,7 @@ class TestFaultsThatStay:
     def test_a_stalling_server_runs_into_the_time_out(self, endpoint: Endpoint) -> None:
         release = Event()
 
-        def stall(request: dict[str, Any]) -> Any:
+        def stall(request: dict[str, Any]) -> Response:
             release.wait(5)
             return good()(request)
 
@@ -288,7 +331,7 @@ class TestRounds:
         written = b"".join(p.read_bytes() for p in sorted(scene.root.rglob("*")) if p.is_file())
         assert KEY.encode() not in written
         logged = [record.getMessage() for record in log_lines]
-        assert any("round 1, stream j: 3 answered, 7 kept" in line for line in logged)
+        assert any("round 1, stream j: 6 classes asked; 3 answered, 7 kept" in line for line in logged)
         assert KEY not in "".join(logged) + caplog.text
 
     def test_server_down_keeps_everything_and_says_so(
