@@ -64,7 +64,7 @@ def fault(sample: Sample, config: DataConfig) -> str | None:
         )
     if not 0 <= sample.label < len(config.classes):
         return f"label: found {sample.label}, expected 0 to {len(config.classes) - 1}"
-    return _shape_fault(sample, config) or _value_fault(sample) or _image_fault(sample, config)
+    return _shape_fault(sample, config) or _value_fault(sample, config) or _image_fault(sample, config)
 
 
 def _shape_fault(sample: Sample, config: DataConfig) -> str | None:
@@ -91,11 +91,11 @@ def _shape_fault(sample: Sample, config: DataConfig) -> str | None:
     return None
 
 
-def _value_fault(sample: Sample) -> str | None:
-    arrays = {"keypoint": sample.keypoints, "keypoint_score": sample.scores}
+def _value_fault(sample: Sample, config: DataConfig) -> str | None:
+    arrays = {"keypoint": sample.keypoints}
+    if config.dimensions == "2d+score" and sample.scores is not None:
+        arrays["keypoint_score"] = sample.scores
     for name, array in arrays.items():
-        if array is None:
-            continue
         if array.dtype.kind not in "fiu":
             return f"{name}: found dtype {array.dtype}, expected numbers"
         with np.errstate(over="ignore"):
