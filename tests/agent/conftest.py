@@ -27,7 +27,7 @@ def log_lines() -> Iterator[list[logging.LogRecord]]:
     """What the agent logs, wherever logging has been directed by other tests."""
     records: list[logging.LogRecord] = []
     handler = logging.Handler(logging.DEBUG)
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler.emit = records.append  # type: ignore[assignment, method-assign]
     LOGGER.addHandler(handler)
     yield records
     LOGGER.removeHandler(handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def prior_round(stage: AgentStage, path: Path) -> constraints.Constraints:
 
 
 def later_round(
-    scene: Scene, stage: AgentStage, mistakes: dict[tuple[str, str], int], **more: int
+    scene: Scene, stage: AgentStage, mistakes: dict[tuple[str, str], int], **more: Any
 ) -> constraints.Constraints:
     run_round(stage, scene.root / "c0")
     confusion = scene.confusion(stage, mistakes, **more)
@@ -176,9 +177,9 @@ class TestContradictions:
         run_round(scene.stage(), scene.root / "c0")
         return scene.root / "c0"
 
-    def refused(self, scene: Scene, stage: AgentStage, message: str, **arguments: object) -> None:
+    def refused(self, scene: Scene, stage: AgentStage, message: str, **arguments: Any) -> None:
         with pytest.raises(InputError, match=message):
-            run_round(stage, scene.root / "out", **{"stream": "j", "round_number": 1, **arguments})  # type: ignore[arg-type]
+            run_round(stage, scene.root / "out", **{"stream": "j", "round_number": 1, **arguments})
         assert not (scene.root / "out").exists()
 
     def test_each_has_its_line(self, scene: Scene, before: Path) -> None:
