@@ -139,7 +139,7 @@ class _Packing:
             counts[name] = sum(fingerprint in train for fingerprint in test)
             if counts[name]:
                 _log.warning(
-                    "protocol %s: %d of %d test samples (%s) are byte-equal to training samples (%s): accuracy overstated",
+                    "protocol %s: %d of %d test samples (%s) are byte-equal to training ones (%s): accuracy overstated",
                     *(name, counts[name], len(test), protocol.test, protocol.train),
                 )
         return counts

@@ -224,8 +224,8 @@ def test_twins_across_splits_are_counted_and_said(tmp_path: Path, warnings_of: l
     run(tmp_path, value, protocols=protocols)
     assert dataset.verify(tmp_path / "out").about["leaks"] == {"plain": 0, "leaky": 1, "same": 2}
     assert [line for line in warnings_of if "byte-equal" in line] == [
-        "protocol leaky: 1 of 2 test samples (twin_test) are byte-equal to training samples (train): accuracy overstated",
-        "protocol same: 2 of 2 test samples (shared) are byte-equal to training samples (train): accuracy overstated",
+        "protocol leaky: 1 of 2 test samples (twin_test) are byte-equal to training ones (train): accuracy overstated",
+        "protocol same: 2 of 2 test samples (shared) are byte-equal to training ones (train): accuracy overstated",
     ]
 
 
