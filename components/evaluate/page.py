@@ -107,4 +107,4 @@ def _configurations(stage: EvaluateStage, inputs: Inputs) -> list[dict[str, str]
 
 
 def _json(document: Any) -> str:
-    return json.dumps(document, indent=1, ensure_ascii=False)
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False)

@@ -45,7 +45,8 @@ from components.evaluate.inputs import Inputs
 
 CONFIGURED = "configured"
 MOST_CONFUSED = 20
-_LEAKS = re.compile(r"(?<!no )(?<!not )(?<!without )\b(leaky|leaks|leaking|leaked)\b", re.IGNORECASE)
+# A label speaks for itself; "leaked twins removed" and "no leaks" say that it does not leak.
+_LEAKS = re.compile(r"(?<!no )(?<!not )(?<!without )\b(leaky|leaks|leaking)\b(?! removed| excluded)", re.IGNORECASE)
 _SYNTHETIC = re.compile(r"\bsynthetic\b", re.IGNORECASE)
 
 
