@@ -133,6 +133,9 @@ class TestPlan:
         counts = counts_of(3, {(0, 1): 2, (0, 2): 5})
         assert 0 not in plan_round(counts, standing(3, {0: (1, 2)}), AgentConfig()).order
 
+    def test_fewer_confused_classes_are_a_change(self) -> None:
+        assert 0 in plan_round(counts_of(3, {(0, 1): 2}), standing(3, {0: (1, 2)}), AgentConfig()).order
+
     def test_budget_goes_to_the_most_confused(self) -> None:
         counts = counts_of(6, {(0, 1): 2, (2, 3): 5, (4, 5): 9})
         plan = plan_round(counts, standing(6), AgentConfig(max_requests=3))
