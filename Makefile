@@ -5,7 +5,7 @@ TORCH  := torch==2.13.0
 
 BIN     := $(VENV)/bin
 INSTALL := $(VENV)/.installed
-PIP     := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # What `make run` and `make compile` take: make run DATA=my.pkl CONFIG=my.yaml ROUNDS=3 STREAMS=j,b SET="seed=1 train.epochs=4"
 DATA     ?=

@@ -56,7 +56,8 @@ def run(
     overrides = _overrides(rounds, streams, protocol, set_)
     if data is None and config is None:
         data, config = root / "demo" / "demo.pkl", DEMO_CONFIG
-        console.print("no data given: running on a SYNTHETIC demo, whose accuracy says nothing about real data")
+        message = "no data given: running on a SYNTHETIC demo, whose accuracy says nothing about real data"
+        console.print(message, soft_wrap=True)
         write_demo(data)
     if data is None or config is None:
         missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"

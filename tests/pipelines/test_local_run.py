@@ -92,7 +92,7 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
 ) -> None:
     data, config = inputs
     arguments = ("run", "--data", data, "--config", config, "--rounds", "1", "--streams", "j")
-    arguments += ("--set", "train.epochs=60", "--root", tmp_path)
+    arguments += ("--set", "train.epochs=30", "--root", tmp_path)
     interrupted = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: list(tmp_path.glob("small/resume/*/manifest.json")), "an epoch was saved")
     os.kill(interrupted.pid, signal.SIGKILL)
