@@ -38,16 +38,16 @@ class AdaptiveGraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, frames, joints = x.shape
-        features = self.pre_norm(self.pre(x)).relu().view(batch, self.subsets, -1, frames, joints)
+        features = self.pre_norm(self.pre(x)).relu_().view(batch, self.subsets, -1, frames, joints)
         mixed = features @ self._graphs(x.mean(dim=2))
-        return self.norm(self.post(mixed.reshape(batch, -1, frames, joints))) + self.shortcut(x)
+        return self.norm(self.post(mixed.reshape(batch, -1, frames, joints))).add_(self.shortcut(x))
 
     def _graphs(self, mean: Tensor) -> Tensor:
         """Return the graphs of every sample, branch and channel: ``[N, K, c, V, V]``."""
         batch, _, joints = mean.shape
         source = self.source(mean).view(batch, self.subsets, -1, joints)
         target = self.target(mean).view(batch, self.subsets, -1, joints)
-        relation = (source.unsqueeze(-1) - target.unsqueeze(-2)).tanh()
+        relation = (source.unsqueeze(-1) - target.unsqueeze(-2)).tanh_()
         attention = (source.transpose(-1, -2) @ target).softmax(dim=-2)
         shared = self.graph + self.attention_scale * attention
-        return shared.unsqueeze(2) + self.relation_scale * relation
+        return torch.addcmul(shared.unsqueeze(2), relation, self.relation_scale)

@@ -77,8 +77,8 @@ class Block(nn.Module):
             self.residual = nn.Sequential(conv, nn.BatchNorm2d(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.temporal_conv(self.graph_conv(x).relu())
-        return (out + self.residual(x)).relu() if self.has_residual else out.relu()
+        out = self.temporal_conv(self.graph_conv(x).relu_())
+        return (out.add_(self.residual(x)) if self.has_residual else out).relu_()
 
 
 class Recogniser(nn.Module):

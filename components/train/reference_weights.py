@@ -106,8 +106,8 @@ def _temporal_conv(reader: _Reader, block: int, joints: int) -> Tensors:
     plain = re.compile(rf"{re.escape(theirs)}\.branches\.(\d+)\.weight")
     last = next(int(match[1]) for name in reader.state if (match := plain.fullmatch(name)))
     normed = [f"{theirs}.branches.{number}" for number in range(last)]
-    projections = [f"{branch}.0" for branch in normed] + [f"{theirs}.branches.{last}"]
-    weights = reader.joined(f"{ours}.project", projections, ("weight", "bias"))
+    weights = reader.joined(f"{ours}.project", [f"{branch}.0" for branch in normed], ("weight", "bias"))
+    weights |= reader.affine(f"{ours}.plain", f"{theirs}.branches.{last}")
     weights |= reader.joined(f"{ours}.project_norm", [f"{branch}.1" for branch in normed], _NORM[:4])
     counts = [reader.take(f"{branch}.1.num_batches_tracked") for branch in normed]
     weights[f"{ours}.project_norm.num_batches_tracked"] = counts[0]

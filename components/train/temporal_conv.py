@@ -1,7 +1,8 @@
 """Multi-scale temporal convolution with a global joint.
 
 Source: DG-STGCN (Duan et al. 2022), section 3.3. The branches' 1×1 convolutions are one convolution here,
-and the mean joint is appended after it: both rearrangements are exact.
+and the mean joint is appended after it: both rearrangements are exact. In-place ReLUs follow operations
+whose gradient does not need their output.
 """
 
 from __future__ import annotations
@@ -20,49 +21,38 @@ class MultiScaleTemporalConv(nn.Module):
 
     def __init__(self, channels: int, joints: int, branches: tuple[str, ...], stride: int) -> None:
         super().__init__()
-        # The plain branch has no batch norm, so it is kept last.
-        ordered = [b for b in branches if b != "1x1"] + [b for b in branches if b == "1x1"]
-        width = channels // len(ordered)
-        self.widths = [channels - width * (len(ordered) - 1)] + [width] * (len(ordered) - 1)
+        # The plain branch has neither batch norm nor ReLU, so its projection stands apart.
+        normed = [branch for branch in branches if branch != "1x1"]
+        width = channels // len(branches)
+        self.widths = [channels - width * (len(branches) - 1)] + [width] * (len(normed) - 1)
+        self.project = nn.Conv2d(channels, sum(self.widths), 1)
+        self.project_norm = nn.BatchNorm2d(sum(self.widths))
+        self.branches = nn.ModuleList(_branch(branch, w, stride) for branch, w in zip(normed, self.widths, strict=True))
         self.stride = stride
-        self.project = nn.Conv2d(channels, channels, 1)
-        self.normed = sum(w for w, b in zip(self.widths, ordered, strict=True) if b != "1x1")
-        self.project_norm = nn.BatchNorm2d(self.normed)
-        self.branches = nn.ModuleList(
-            _branch(branch, w, stride) for branch, w in zip(ordered, self.widths, strict=True)
-        )
+        self.plain = nn.Conv2d(channels, width, 1, stride=(stride, 1)) if "1x1" in branches else None
         self.global_weight = nn.Parameter(torch.zeros(joints))
         self.merge_norm = nn.BatchNorm2d(channels)
         self.merge = nn.Conv2d(channels, channels, 1)
         self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        projected = self.project(x)
-        projected = torch.cat([projected, projected.mean(dim=-1, keepdim=True)], dim=-1)
-        active = self.project_norm(projected[:, : self.normed]).relu()
-        projected = torch.cat([active, projected[:, self.normed :]], dim=1)
-        parts = projected.split(self.widths, dim=1)
-        out = torch.cat([branch(part) for branch, part in zip(self.branches, parts, strict=True)], dim=1)
-        local, virtual = out[..., :-1], out[..., -1:]
-        return self.norm(self.merge(self.merge_norm(local + virtual * self.global_weight).relu()))
+        active = self.project_norm(_with_mean(self.project(x))).relu_()
+        parts = [branch(part) for branch, part in zip(self.branches, active.split(self.widths, dim=1), strict=True)]
+        if self.plain is not None:
+            parts.append(_with_mean(self.plain(x)))
+        local, virtual = torch.cat(parts, dim=1).split([x.shape[-1], 1], dim=-1)
+        merged = torch.addcmul(local, virtual, self.global_weight)
+        return self.norm(self.merge(self.merge_norm(merged).relu_()))
+
+
+def _with_mean(x: Tensor) -> Tensor:
+    """Append the virtual joint, the mean of all joints: ``[N, C, T, V]`` → ``[N, C, T, V + 1]``."""
+    return torch.cat([x, x.mean(dim=-1, keepdim=True)], dim=-1)
 
 
 def _branch(kind: str, width: int, stride: int) -> nn.Module:
-    if kind == "1x1":
-        return _EveryNth(stride)
     if kind == "max3":
         return nn.MaxPool2d((3, 1), stride=(stride, 1), padding=(1, 0))
     kernel, dilation = (int(number) for number in kind.split("x"))
     padding = dilation * (kernel - 1) // 2
     return nn.Conv2d(width, width, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
-
-
-class _EveryNth(nn.Module):
-    """Keeps every n-th frame: what the stride of a 1×1 convolution does."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.stride = stride
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, :: self.stride]
