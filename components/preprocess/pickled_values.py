@@ -17,6 +17,9 @@ import numpy as np
 
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}")
 _BYTE_ORDERS: dict[Any, Literal["<", ">", "|"]] = {"<": "<", ">": ">", "|": "|"}
+_LONGEST_KEY = 16
+_LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
+_SET_ENTRY = 64
 _ATOMS = (str, int, float, type(None), np.generic)
 
 Arguments = tuple[Any, ...]
@@ -68,11 +71,20 @@ class PendingArray(Pending):
 
 
 def hashable(value: Any) -> Any:
-    """Pass keys that hash in constant depth, text, numbers or one tuple of such; refuse all others."""
+    """Pass keys that hash at once, text, numbers or one short tuple of such; refuse all others."""
     flat = value if type(value) is tuple else (value,)
+    if len(flat) > _LONGEST_KEY:
+        raise RefusedError(f"a mapping or set holds a key of {len(flat)} elements")
     if not all(isinstance(item, _ATOMS) for item in flat):
         raise RefusedError(f"a mapping or set holds a key of type {type(value).__name__}")
     return value
+
+
+def size_of(value: Any) -> int:
+    """Return the bytes that a value built by a call holds or, as a view, shows."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.nbytes
+    return len(value) * (_SET_ENTRY if isinstance(value, set | frozenset) else 1) if hasattr(value, "__len__") else 0
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, Any]:
@@ -84,7 +96,17 @@ def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, 
         raise RefusedError(f"damaged: an array of {math.prod(shape) * dtype.itemsize} bytes has {len(content)}")
     if not len(content):
         return np.empty(shape, dtype)
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if order == "F" else "C")
+    array = np.frombuffer(content, dtype).reshape(shape, order="F" if order == "F" else "C")
+    if dtype.kind == "U":
+        _check_text(array)
+    return array
+
+
+def _check_text(array: np.ndarray[Any, Any]) -> None:
+    """Refuse text with numbers that are no characters: it would fail later, wherever it is looked at."""
+    codes = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if (codes > _LAST_CHARACTER).any() or ((codes >= _SURROGATES[0]) & (codes <= _SURROGATES[1])).any():
+        raise RefusedError("damaged: an array of text holds something that is no character")
 
 
 def _dtype(arguments: Arguments) -> PendingDtype:

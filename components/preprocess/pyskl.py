@@ -15,14 +15,14 @@ import numpy as np
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
+from components.preprocess.pickled_records import Records, load_streamed
 from components.preprocess.source import Sample
-from components.preprocess.unpickler import load_data
 
 
 class AnnotationPickle:
     """An open annotation pickle, see ``source.Source``."""
 
-    def __init__(self, annotations: list[Any], splits: dict[str, list[str]]) -> None:
+    def __init__(self, annotations: list[Any] | Records, splits: dict[str, list[str]]) -> None:
         self._annotations = annotations
         self._splits = splits
 
@@ -45,7 +45,7 @@ def open(path: Path, config: DataConfig) -> AnnotationPickle:
         InputError: not an acceptable pickle, ``annotations`` or ``split`` missing or of the wrong kind, or
             a split missing that one of the configuration's protocols names.
     """
-    content = load_data(path)
+    content = load_streamed(path, "annotations")
     if type(content) is not dict:
         raise InputError(f"{path}: found a pickled {type(content).__name__}, expected a dict with {_KEYS}")
     missing = [key for key in ("split", "annotations") if key not in content]
@@ -53,9 +53,9 @@ def open(path: Path, config: DataConfig) -> AnnotationPickle:
         found = ", ".join(sorted(str(key)[:40] for key in list(content)[:10])) or "nothing"
         raise InputError(f"{path}: {' and '.join(missing)} missing: found {found}, expected {_KEYS}")
     annotations = content["annotations"]
-    if type(annotations) is not list:
+    if not isinstance(annotations, list | Records):
         raise InputError(f"{path}: annotations: found {type(annotations).__name__}, expected a list")
-    if not annotations:
+    if not len(annotations):
         raise InputError(f"{path}: annotations: the list is empty")
     splits = _splits(path, content["split"])
     for name, protocol in config.protocols.items():

@@ -4,8 +4,12 @@ A pickle is a program for a small stack machine, and the one in the standard lib
 program names. Restricting the names still leaves a crafted file ways to exhaust memory (a memo index or a
 length that claims gigabytes) or to overflow the C stack (the hash of a deeply nested key). This module
 therefore runs the program on a machine of its own that knows only the instructions which build data, and
-answers the few calls that NumPy's pickles make with ``pickled_values``. Arrays are views into the mapped file
-rather than copies, so that a large file costs memory for its number of records, not for its size.
+answers the few calls that NumPy's pickles make with ``pickled_values``. What it builds is counted and must stay
+in proportion to the file, so that neither a flood of instructions nor one large value recalled a million times
+fills the memory.
+
+A pickle of protocol 3 or later holds its arrays as they are: they come back as views into the mapped file. A long
+list of records need not be in memory at all, see ``pickled_records``.
 """
 
 from __future__ import annotations
@@ -13,15 +17,21 @@ from __future__ import annotations
 import mmap
 import pickletools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from components.contracts.errors import InputError
-from components.preprocess.pickled_values import GLOBALS, Name, Pending, RefusedError, hashable
+from components.preprocess.pickled_values import GLOBALS, Name, Pending, RefusedError, hashable, size_of
 
 LONGEST_INTEGER = 16
 DEEPEST_NESTING = 1000
+ALLOWANCE = 64 << 20
+"""Bytes that any pickle may build; on top come ``GROWTH`` bytes for each byte of the file."""
+GROWTH = 8
 
 
 def load_data(path: Path) -> Any:
@@ -34,45 +44,76 @@ def load_data(path: Path) -> Any:
         InputError: the file cannot be read, is no pickle, is cut off or damaged, or asks for anything but
             builtin containers, numbers, text, bytes and NumPy arrays of numbers or text.
     """
+    view = memoryview(mapped(path))
+    with refusals(path):
+        machine = Machine(view, recalled_entries(view))
+        machine.advance()
+    return machine.result
+
+
+def mapped(path: Path) -> mmap.mmap:
     try:
         with path.open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    machine = _Machine(view)
+
+
+@contextmanager
+def refusals(path: Path) -> Iterator[None]:
     try:
-        return machine.run()
+        yield
     except RefusedError as error:
-        raise InputError(f"{path}: not an acceptable pickle: {error} (at byte {machine.at})") from None
+        raise InputError(f"{path}: not an acceptable pickle: {error}") from None
 
 
-class _Machine:
-    """One run over one file. ``at`` is the position behind the last instruction or argument read."""
+class Machine:
+    """One run over one file. ``at`` is the position behind the last instruction or argument read.
 
-    def __init__(self, view: memoryview) -> None:
+    Only the memo entries of ``recalled`` are kept: picklers number every object, and few are ever asked for.
+    """
+
+    def __init__(self, view: memoryview, recalled: frozenset[int]) -> None:
         self.view = view
+        self.recalled = recalled
         self.stack: list[Any] = []
         self.outer: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
+        self.memoised = 0
         self.at = 0
+        self.built = 0
+        self.paused = False
+        self.result: Any = None
 
-    def run(self) -> Any:
-        """Run to the STOP instruction and return what lies on the stack."""
-        view, end = self.view, len(self.view)
-        if end < 2 or view[0] != _PROTO or not 2 <= view[1] <= 5:
-            raise RefusedError("it does not start like a pickle of protocol 2 to 5")
+    def advance(self) -> bool:
+        """Run to the next pause or to the STOP instruction; return whether it was the latter."""
         try:
-            while self.at < end:
-                code = view[self.at]
-                self.at += 1
-                if code == _STOP:
-                    return self.stack.pop()
-                if code not in _INSTRUCTIONS:
-                    raise RefusedError(f"instruction {_instruction_name(code)} does not build plain data")
-                _INSTRUCTIONS[code](self)
+            return self._advance()
+        except RefusedError as error:
+            raise RefusedError(f"{error} (at byte {self.at})") from None
         except (IndexError, KeyError, TypeError, ValueError, OverflowError, struct.error) as error:
-            raise RefusedError(f"damaged: {type(error).__name__}") from None
-        raise RefusedError("cut off: its end is missing")
+            raise RefusedError(f"damaged: {type(error).__name__} (at byte {self.at})") from None
+
+    def _advance(self) -> bool:
+        view, end = self.view, len(self.view)
+        most = ALLOWANCE + GROWTH * end
+        self.paused = False
+        while not self.paused:
+            if self.at >= end:
+                raise RefusedError("cut off: its end is missing")
+            code = view[self.at]
+            self.at += 1
+            self.built += _COSTS[code]
+            if self.built > most:
+                raise RefusedError(f"it builds more than {most} bytes of objects from a file of {end}")
+            if code == _STOP:
+                self.result = self.stack.pop()
+                return True
+            instruction = _INSTRUCTIONS.get(code)
+            if instruction is None:
+                raise RefusedError(f"instruction {_instruction_name(code)} does not build plain data")
+            instruction(self)
+        return False
 
     def take(self, size: int) -> memoryview:
         """Return the next ``size`` bytes, which must be there: a length is never believed."""
@@ -92,6 +133,12 @@ class _Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def new_list(self) -> None:
+        self.stack.append([])
+
+    def extend(self, items: list[Any]) -> None:
+        self.top(list).extend(items)
+
     def mark(self) -> None:
         if len(self.outer) >= DEEPEST_NESTING:
             raise RefusedError(f"nested more than {DEEPEST_NESTING} levels deep")
@@ -108,9 +155,18 @@ class _Machine:
             raise RefusedError(f"damaged: found {type(self.stack[-1]).__name__}, expected {kind.__name__}")
         return self.stack[-1]
 
+    def remember(self, index: int) -> None:
+        self.memoised = max(self.memoised, index + 1)
+        if index in self.recalled:
+            self.memo[index] = self.stack[-1]
+
     def recall(self, index: int) -> None:
         value = self.memo[index]
-        self.push(value.value if isinstance(value, Pending) and value.value is not None else value)
+        if isinstance(value, Pending) and value.value is not None:
+            value = value.value
+        if isinstance(value, np.ndarray):
+            self.built += value.nbytes  # what it names again, it packs again
+        self.push(value)
 
     def name(self, module: Any, attribute: Any) -> None:
         known = GLOBALS.get((module, attribute)) if type(module) is type(attribute) is str else None
@@ -124,16 +180,20 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Name or type(arguments) is not tuple:
             raise RefusedError("it calls something that is not a function")
-        self.push(function.build(arguments))
+        self._keep(function.build(arguments))
 
     def build(self) -> None:
         state, target = self.stack.pop(), self.stack.pop()
         if not isinstance(target, Pending):
             raise RefusedError("it sets the state of something that has none")
-        self.push(target.complete(state))
+        self._keep(target.complete(state))
+
+    def _keep(self, value: Any) -> None:
+        self.built += size_of(value)
+        self.push(value)
 
 
-Instruction = Callable[[_Machine], None]
+Instruction = Callable[[Machine], None]
 
 
 def _instruction_name(code: int) -> str:
@@ -156,18 +216,18 @@ def _unsigned(width: int) -> Instruction:
     return lambda machine: machine.push(machine.number(width))
 
 
-def _signed(machine: _Machine) -> None:
+def _signed(machine: Machine) -> None:
     machine.push(int.from_bytes(machine.take(4), "little", signed=True))
 
 
-def _long(machine: _Machine) -> None:
+def _long(machine: Machine) -> None:
     size = machine.number(1)
     if size > LONGEST_INTEGER:
         raise RefusedError(f"an integer of {size} bytes, at most {LONGEST_INTEGER} expected")
     machine.push(int.from_bytes(machine.take(size), "little", signed=True))
 
 
-def _float(machine: _Machine) -> None:
+def _float(machine: Machine) -> None:
     machine.push(struct.unpack(">d", machine.take(8))[0])
 
 
@@ -180,7 +240,7 @@ def _bytes(width: int) -> Instruction:
 
 
 def _tuple(size: int) -> Instruction:
-    def instruction(machine: _Machine) -> None:
+    def instruction(machine: Machine) -> None:
         first = len(machine.stack) - size
         if first < 0:
             raise IndexError
@@ -189,41 +249,28 @@ def _tuple(size: int) -> Instruction:
     return instruction
 
 
-def _append(machine: _Machine) -> None:
-    value = machine.stack.pop()
-    machine.top(list).append(value)
+def _remember(width: int) -> Instruction:
+    return lambda machine: machine.remember(machine.number(width))
 
 
-def _append_all(machine: _Machine) -> None:
-    items = machine.to_mark()
-    machine.top(list).extend(items)
-
-
-def _set_item(machine: _Machine) -> None:
+def _set_item(machine: Machine) -> None:
     value, key = machine.stack.pop(), machine.stack.pop()
     machine.top(dict)[hashable(key)] = value
 
 
-def _set_items(machine: _Machine) -> None:
+def _set_items(machine: Machine) -> None:
     items = machine.to_mark()
     target = machine.top(dict)
     for key, value in zip(items[::2], items[1::2], strict=True):
         target[hashable(key)] = value
 
 
-def _add_items(machine: _Machine) -> None:
+def _add_items(machine: Machine) -> None:
     items = machine.to_mark()
     machine.top(set).update(hashable(item) for item in items)
 
 
-def _remember(index: Callable[[_Machine], int]) -> Instruction:
-    def instruction(machine: _Machine) -> None:
-        machine.memo[index(machine)] = machine.stack[-1]
-
-    return instruction
-
-
-def _stack_name(machine: _Machine) -> None:
+def _stack_name(machine: Machine) -> None:
     attribute, module = machine.stack.pop(), machine.stack.pop()
     machine.name(module, attribute)
 
@@ -246,31 +293,89 @@ _BY_NAME: dict[str, Instruction] = {
     "BINBYTES": _bytes(4),
     "BINBYTES8": _bytes(8),
     "BYTEARRAY8": _bytes(8),
-    "MARK": _Machine.mark,
+    "MARK": Machine.mark,
     "EMPTY_TUPLE": _constant(()),
     "TUPLE1": _tuple(1),
     "TUPLE2": _tuple(2),
     "TUPLE3": _tuple(3),
     "TUPLE": lambda machine: machine.push(tuple(machine.to_mark())),
-    "EMPTY_LIST": _new(list),
-    "APPEND": _append,
-    "APPENDS": _append_all,
+    "EMPTY_LIST": lambda machine: machine.new_list(),
+    "APPEND": lambda machine: machine.extend([machine.stack.pop()]),
+    "APPENDS": lambda machine: machine.extend(machine.to_mark()),
     "EMPTY_DICT": _new(dict),
     "SETITEM": _set_item,
     "SETITEMS": _set_items,
     "EMPTY_SET": _new(set),
     "ADDITEMS": _add_items,
     "FROZENSET": lambda machine: machine.push(frozenset(hashable(item) for item in machine.to_mark())),
-    "BINPUT": _remember(lambda machine: machine.number(1)),
-    "LONG_BINPUT": _remember(lambda machine: machine.number(4)),
-    "MEMOIZE": _remember(lambda machine: len(machine.memo)),
+    "BINPUT": _remember(1),
+    "LONG_BINPUT": _remember(4),
+    "MEMOIZE": lambda machine: machine.remember(machine.memoised),
     "BINGET": lambda machine: machine.recall(machine.number(1)),
     "LONG_BINGET": lambda machine: machine.recall(machine.number(4)),
     "GLOBAL": lambda machine: machine.name(machine.line(), machine.line()),
     "STACK_GLOBAL": _stack_name,
-    "REDUCE": _Machine.call,
-    "BUILD": _Machine.build,
+    "REDUCE": Machine.call,
+    "BUILD": Machine.build,
 }
 _CODES = {opcode.name: ord(opcode.code) for opcode in pickletools.opcodes}
 _INSTRUCTIONS = {_CODES[name]: instruction for name, instruction in _BY_NAME.items()}
-_PROTO, _STOP = _CODES["PROTO"], _CODES["STOP"]
+_STOP = _CODES["STOP"]
+
+
+_COSTS = [8] * 256
+"""Bytes that each instruction adds to what is built, by its code; text, bytes and arrays also add their length."""
+for _name, _cost in {
+    "FRAME": 0,
+    "BININT": 32,
+    "BININT2": 32,
+    "LONG1": 48,
+    "BINFLOAT": 32,
+    **dict.fromkeys(("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"), 64),
+    **dict.fromkeys(("EMPTY_LIST", "EMPTY_DICT", "SETITEM", "GLOBAL", "STACK_GLOBAL"), 64),
+    **dict.fromkeys(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"), 184),
+    **dict.fromkeys(("EMPTY_SET", "FROZENSET"), 216),
+    "REDUCE": 128,
+    "BUILD": 128,
+}.items():
+    _COSTS[_CODES[_name]] = _cost
+
+
+def recalled_entries(view: memoryview) -> frozenset[int]:
+    """Return the numbers of the memo entries that a pickle asks for, without building anything.
+
+    Stops silently at the first thing that is wrong: the machine, which follows, says what it is.
+    """
+    end, at = len(view), 0
+    if end < 2 or view[0] != _CODES["PROTO"] or not 2 <= view[1] <= 5:
+        raise RefusedError("it does not start like a pickle of protocol 2 to 5")
+    found: set[int] = set()
+    while at < end and (code := view[at]) in _ARGUMENTS:
+        width = _ARGUMENTS[code]
+        if code in _RECALLS:
+            found.add(int.from_bytes(view[at + 1 : at + 1 + width], "little"))
+            if len(found) * _MEMO_ENTRY > ALLOWANCE + GROWTH * end:
+                raise RefusedError("it asks for too many memo entries")
+        if width < 0:
+            at += int.from_bytes(view[at + 1 : at + 1 - width], "little")
+        at += 1 + abs(width)
+        for _ in range(2 if code == _GLOBAL else 0):
+            at += bytes(view[at : at + 256]).find(b"\n") + 1
+    return frozenset(found)
+
+
+_MEMO_ENTRY = 128
+_RECALLS = {_CODES["BINGET"], _CODES["LONG_BINGET"]}
+_GLOBAL = _CODES["GLOBAL"]
+_ARGUMENTS = {
+    **dict.fromkeys(_INSTRUCTIONS, 0),
+    **{_CODES[name]: 1 for name in ("PROTO", "BININT1", "BINPUT", "BINGET")},
+    **{_CODES[name]: 4 for name in ("BININT", "LONG_BINPUT", "LONG_BINGET")},
+    **{_CODES[name]: -1 for name in ("LONG1", "SHORT_BINUNICODE", "SHORT_BINBYTES")},
+    **{_CODES[name]: -4 for name in ("BINUNICODE", "BINBYTES")},
+    **{_CODES[name]: -8 for name in ("BINUNICODE8", "BINBYTES8", "BYTEARRAY8")},
+    _CODES["BININT2"]: 2,
+    _CODES["BINFLOAT"]: 8,
+    _CODES["FRAME"]: 8,
+}
+"""Instruction → bytes of its argument; negative: of the length that precedes its argument."""

@@ -1,0 +1,94 @@
+"""A pickled list of records, read anew in each iteration instead of being held in memory.
+
+Most annotation pickles were written with protocol 2, which stores the bytes of an array as text: to have such a
+file in memory takes twice the size of its arrays. One record at a time takes none of it.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.preprocess.unpickler import Machine, load_data, mapped, recalled_entries, refusals
+
+
+def load_streamed(path: Path, key: str) -> Any:
+    """Return the content of a pickle, a list below ``key`` of its outermost dict as ``Records``.
+
+    The whole file is read, and refused if need be, before this returns. Where there is no such list, or the
+    pickle builds it in an unusual order, everything is in memory, as with ``load_data``, which also says what raises.
+    """
+    mapping = mapped(path)
+    view = memoryview(mapping)
+    with refusals(path):
+        records = Records(path, mapping, key, recalled_entries(view))
+        machine = _RecordMachine(view, records)
+        while not machine.advance():
+            records.number += len(machine.batch)
+            machine.batch.clear()
+            records.release(machine.at)
+    if type(machine.result) is dict and machine.result.get(key) is records:
+        return machine.result
+    return load_data(path)
+
+
+class Records:
+    """A pickled list that is read anew in each iteration and never held: at most 1,000 records at a time."""
+
+    def __init__(self, path: Path, mapping: mmap.mmap, key: str, recalled: frozenset[int]) -> None:
+        self.key = key
+        self.recalled = recalled
+        self.number = 0
+        self._path = path
+        self._mapping = mapping
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __iter__(self) -> Iterator[Any]:
+        with refusals(self._path):
+            machine, done = _RecordMachine(memoryview(self._mapping), self), False
+            while not done:
+                done = machine.advance()
+                batch, machine.batch = machine.batch, []
+                while batch:
+                    yield batch.pop()
+                self.release(machine.at)
+
+    def release(self, end: int) -> None:
+        """Tell the system that the file's pages up to ``end`` may leave the memory; a view reads them again."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED, 0, end)
+
+
+class _RecordMachine(Machine):
+    """Collects the records in ``batch``, and pauses, whenever some are appended to the list that is streamed."""
+
+    def __init__(self, view: memoryview, records: Records) -> None:
+        super().__init__(view, records.recalled)
+        self.records = records
+        self.found = False
+        self.batch: list[Any] = []
+
+    def new_list(self) -> None:
+        if self.found or not self._at_key():
+            super().new_list()
+        else:
+            self.found = True
+            self.push(self.records)
+
+    def _at_key(self) -> bool:
+        """Whether the next value is, as far as can be seen, the value of the key in the outermost dict."""
+        outside = self.outer[0] if len(self.outer) == 1 else self.stack[:-1]
+        if len(self.outer) > 1 or not self.stack or type(self.stack[-1]) is not str:
+            return False
+        return self.stack[-1] == self.records.key and len(outside) == 1 and type(outside[0]) is dict
+
+    def extend(self, items: list[Any]) -> None:
+        if self.stack[-1] is not self.records:
+            super().extend(items)
+        else:
+            self.batch = items[::-1]
+            self.paused = True
