@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from pathlib import Path, PurePosixPath
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any
 
@@ -12,8 +13,9 @@ import typer
 import yaml
 
 from components.contracts.errors import InputError
-from components.contracts.store import store_for
-from components.runtime.logs import setup_logging
+from components.contracts.store import Store, store_for
+from components.runtime.logs import setup_logging, stage_logger
+from components.runtime.progress import progress
 
 USAGE_ERROR = 2
 
@@ -60,11 +62,13 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
 class Exchange:
     """Fetches a stage's inputs from their URIs and publishes its outputs to theirs.
 
-    Inside the ``with`` block the stage works on local paths; outputs are published when it ends well.
+    Inside the ``with`` block the stage works on local paths; outputs are published when it ends well. What could
+    not be published is kept, and the error says where. Errors name the user's URIs, not the local copies.
     """
 
     def __init__(self) -> None:
-        self._scratch = TemporaryDirectory(prefix="skeletonagent-")
+        self._scratch = Path(mkdtemp(prefix="skeletonagent-"))
+        self._inputs: list[tuple[Path, str]] = []
         self._outputs: list[tuple[Path, str]] = []
 
     def __enter__(self) -> Exchange:
@@ -72,23 +76,46 @@ class Exchange:
 
     def input(self, uri: str) -> Path:
         """Return a local path with the content of ``uri``."""
-        return store_for(uri).fetch(uri, Path(self._scratch.name))
+        local = _store(uri).fetch(uri, self._scratch / "in")
+        self._inputs.append((local, uri))
+        return local
 
     def output(self, uri: str) -> Path:
         """Return the local path at which the stage should write what becomes ``uri``."""
-        store_for(uri)
+        _store(uri).check(uri)
         if "://" not in uri:
             return Path(uri)
-        local = Path(self._scratch.name) / f"out-{len(self._outputs)}"
+        local = self._scratch / "out" / str(len(self._outputs)) / PurePosixPath(uri).name
         self._outputs.append((local, uri))
         return local
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        kept = False
         try:
+            if isinstance(error, InputError) and self._named(str(error)) != str(error):
+                raise InputError(self._named(str(error))) from None
             if kind is None:
-                for local, uri in self._outputs:
-                    store_for(uri).publish(local, uri)
+                kept = True
+                self._publish()
+                kept = False
         finally:
-            self._scratch.cleanup()
+            if not kept:
+                shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _publish(self) -> None:
+        for local, uri in self._outputs:
+            try:
+                _store(uri).publish(local, uri)
+            except InputError as error:
+                raise InputError(f"{error}; the result is kept in {local}") from None
+
+    def _named(self, message: str) -> str:
+        for local, uri in [*self._inputs, *self._outputs]:
+            message = message.replace(str(local), uri)
+        return message
+
+
+def _store(uri: str) -> Store:
+    return store_for(uri, lambda title, total: progress(title, total, stage_logger("store")))

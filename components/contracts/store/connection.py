@@ -1,0 +1,203 @@
+"""The connection to an S3 server: settings from the environment, patience with it, its errors in plain words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.error import InvalidResponseError, S3Error
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
+
+from components.contracts.errors import InputError
+
+PATIENCE_S = 60.0
+"""For how long a server may answer nothing before a transfer is given up."""
+CHECK_PATIENCE_S = 4.0
+"""The same where nothing would be lost yet."""
+PARALLEL = 8
+"""Requests under way at once."""
+
+_ATTEMPTS = 3  # at least, however long each took
+_QUIET_S = 5.0  # a user who has waited this long is told why
+_BUSY = (429, 500, 502, 503, 504)
+_REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity")
+
+_log = logging.getLogger("skeletonagent.store")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the server is and who we are; the secrets stay out of every representation."""
+
+    endpoint: str
+    region: str | None
+    ca_bundle: str | None
+    path_style: bool
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(repr=False)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the settings; ``InputError`` names the variable that is missing or wrong."""
+        missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not environment.get(name)]
+        if missing:
+            raise InputError(f"S3 credentials: environment variable not set: {', '.join(missing)}")
+        endpoint = environment.get("S3_ENDPOINT") or "https://s3.amazonaws.com"
+        parts = urlsplit(endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
+            raise InputError(f"S3_ENDPOINT: found {endpoint!r}, expected http://host:port or https://host:port")
+        amazon = parts.hostname.endswith(".amazonaws.com")
+        bundle = environment.get("AWS_CA_BUNDLE") or None
+        if bundle and not os.path.isfile(bundle):  # noqa: PTH113
+            raise InputError(f"AWS_CA_BUNDLE: {bundle}: no such file")
+        style = environment.get("S3_PATH_STYLE", "").lower()
+        if style not in ("", "true", "false"):
+            raise InputError(f"S3_PATH_STYLE: found {style!r}, expected true or false")
+        region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        return cls(
+            endpoint=endpoint.rstrip("/"),
+            region=region or (None if amazon else "us-east-1"),
+            ca_bundle=bundle,
+            path_style=style == "true" if style else not amazon,
+            access_key=environment["AWS_ACCESS_KEY_ID"],
+            secret_key=environment["AWS_SECRET_ACCESS_KEY"],
+            session_token=environment.get("AWS_SESSION_TOKEN") or None,
+        )
+
+
+class BusyError(Exception):
+    """The server answered that it cannot serve now."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+
+
+class Patience:
+    """Repeats a request that met no answer, for ``seconds``.
+
+    When one request has been given up, those beside and after it are tried once, until something succeeds again.
+    """
+
+    def __init__(self, endpoint: str, seconds: float) -> None:
+        self._endpoint = endpoint
+        self._seconds = seconds
+        self._given_up = False
+        self._told = False
+
+    def __call__(self, request: Callable[[], T]) -> T:
+        """Return the request's result, after repeating it as often as it takes."""
+        failing_since: float | None = None
+
+        def exhausted(state: RetryCallState) -> bool:
+            nonlocal failing_since
+            now = time.monotonic()
+            failing_since = failing_since or now
+            if now - failing_since >= self._seconds and state.attempt_number >= _ATTEMPTS:
+                self._given_up = True
+            elif now - failing_since > _QUIET_S:
+                self._tell(state.outcome.exception() if state.outcome else None)
+            return self._given_up
+
+        result = Retrying(
+            retry=retry_if_exception(_passing),
+            wait=wait_random_exponential(0.2, max=5.0),
+            stop=exhausted,
+            reraise=True,
+        )(request)
+        self._given_up = self._told = False
+        return result
+
+    def _tell(self, error: BaseException | None) -> None:
+        if not self._told:
+            self._told = True
+            _log.warning("%s: %s; trying again for %.0f s", self._endpoint, _reason(error), self._seconds)
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, HTTPError | BusyError) and not _untrusted(error)
+
+
+class _PatientPool(urllib3.PoolManager):
+    """A connection pool that repeats what met no answer. Requests are idempotent: whole objects, numbered parts."""
+
+    def __init__(self, patience: Patience, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._patience = patience
+
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> urllib3.BaseHTTPResponse:  # type: ignore[override]
+        def request() -> urllib3.BaseHTTPResponse:
+            response = super(_PatientPool, self).urlopen(method, url, redirect=redirect, **options)
+            if response.status in _BUSY:
+                response.drain_conn()
+                response.release_conn()
+                raise BusyError(response.status)
+            return response
+
+        return self._patience(request)
+
+
+def connect(settings: Settings, patience: Patience) -> Minio:
+    """Return a client; nothing is sent yet."""
+    pool = _PatientPool(
+        patience,
+        timeout=urllib3.Timeout(connect=10.0, read=60.0),
+        maxsize=PARALLEL,
+        retries=False,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=settings.ca_bundle or certifi.where(),
+    )
+    parts = urlsplit(settings.endpoint)
+    client = Minio(
+        parts.netloc,
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        session_token=settings.session_token,
+        secure=parts.scheme == "https",
+        region=settings.region,
+        http_client=pool,
+    )
+    if settings.path_style:
+        client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    else:
+        client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]
+    return client
+
+
+def explain(error: Exception, bucket: str, endpoint: str) -> str:
+    """Say in one line, without secrets, what a failed request means to the user."""
+    if isinstance(error, S3Error):
+        if error.code == "NoSuchBucket":
+            return f"no bucket {bucket!r} at {endpoint}"
+        if error.code in _REFUSED:
+            return f"{endpoint} refuses the credentials of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY ({error.code})"
+        if error.code == "AccessDenied":
+            return f"{endpoint} denies access to it with these credentials"
+        return " ".join(f"{endpoint}: {error.code}: {error.message}".split())
+    if isinstance(error, InvalidResponseError):
+        return f"{endpoint} does not answer like an S3 server; check S3_ENDPOINT"
+    if _untrusted(error):
+        return f"{endpoint}: its certificate is not trusted ({_reason(error)}); AWS_CA_BUNDLE names the authorities"
+    return f"{endpoint} cannot be reached: {_reason(error)}"
+
+
+def _untrusted(error: BaseException) -> bool:
+    cause = error.reason if isinstance(error, MaxRetryError) else error
+    return isinstance(cause, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(cause)
+
+
+def _reason(error: BaseException | None) -> str:
+    cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    inner = cause.__cause__ if isinstance(cause, NewConnectionError) and cause.__cause__ else cause
+    text = getattr(inner, "strerror", None) or str(inner)
+    return " ".join(text.split())
