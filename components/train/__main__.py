@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +11,16 @@ import typer
 from components.contracts.config import load_experiment
 from components.runtime.cli import Exchange, application, parse_settings, run
 from components.train.core import Outputs, train_round
+from components.train.published import import_reference, test_checkpoint
 
-app = application("python -m components.train", "Train the recogniser: one stream, one round.")
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. train.epochs=4."),
+]
+
+app = application(
+    "python -m components.train", "Train the recogniser: one stream, one round. Import and test checkpoints."
+)
 
 
 @app.callback()
@@ -36,10 +45,7 @@ def run_round(
         Path | None,
         typer.Option(help="Folder in which every epoch is saved; a killed round goes on from there."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. train.epochs=4."),
-    ] = None,
+    set_: Settings = None,
 ) -> None:
     """Train one round of one stream and score the test split.
 
@@ -74,6 +80,55 @@ def run_round(
             previous=exchange.input(previous) if previous else None,
             resume=resume,
         )
+
+
+@app.command("import")
+def import_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Reference checkpoint, a `.pth` state dict.")],
+    config: Annotated[Path, typer.Option(help="Experiment file whose `model` and `data` fit the checkpoint.")],
+    output: Annotated[str, typer.Option(help="Where the `checkpoint` artifact goes.")],
+    stream: Annotated[str, typer.Option(help="The stream it was trained on: j, b, k, jm, bm or km.")] = "j",
+    set_: Settings = None,
+) -> None:
+    """Turn a published SkeletonAgent checkpoint into a `checkpoint` artifact.
+
+    The file is loaded as plain tensors only; nothing in it can run. Tensors without a counterpart here are named:
+    the text tower (frozen and outside the recogniser) and the constraint matrix (part of `constraints`).
+
+    **Example**
+
+        python -m components.train import best_top1.pth --config ntu60.yaml --stream j --output out/checkpoint
+    """
+    stage = load_experiment(config, parse_settings(set_ or [])).stage_train(stream)
+    with Exchange() as exchange:
+        unmapped = import_reference(checkpoint, stage, exchange.output(output), stream=stream)
+    groups = Counter(".".join(name.split(".")[:2]) for name in unmapped)
+    named = ", ".join(f"{name} ({count})" for name, count in sorted(groups.items())) or "none"
+    print(f"{output}: imported; not mapped: {named}")
+
+
+@app.command("test")
+def test_command(
+    checkpoint: Annotated[str, typer.Argument(help="`checkpoint` artifact.")],
+    config: Annotated[Path, typer.Option(help="Experiment file (YAML) that the checkpoint fits.")],
+    dataset: Annotated[str, typer.Option(help="`dataset` artifact, written by components.preprocess.")],
+    output: Annotated[str, typer.Option(help="Where the `scores` artifact goes.")],
+    stream: Annotated[str, typer.Option(help="The checkpoint's stream.")] = "j",
+    set_: Settings = None,
+) -> None:
+    """Score the test split of the protocol with a checkpoint, without training.
+
+    **Example**, ten clips per sample under another protocol:
+
+        python -m components.train test out/checkpoint --config my.yaml --dataset out/dataset --output out/scores \\
+            --set train.test_clips=10 --set data.protocol=published
+    """
+    stage = load_experiment(config, parse_settings(set_ or [])).stage_train(stream)
+    with Exchange() as exchange:
+        top1 = test_checkpoint(
+            stage, exchange.input(dataset), exchange.input(checkpoint), exchange.output(output), stream=stream
+        )
+    print(f"{output}: top-1 {top1:.1%}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 from components.train import telemetry
 from components.train.clips import ClipSource
-from components.train.inference import probabilities
+from components.train.inference import score
 from components.train.loop import Guidance, Trainer, seed_of
 from components.train.recogniser import Recogniser
 from components.train.state import model_arrays, momentum_arrays, restore
@@ -226,25 +226,15 @@ def _write_outputs(
     round_number: int,
 ) -> None:
     stage, stream = trainer.stage, trainer.stream
-    numbers = inputs.dataset.split(stage.data.chosen.test)
-    test = torch.from_numpy(numbers)
-    predicted = probabilities(trainer.model, trainer.source, test, stage, trainer.layout, stream)
-    labels = inputs.dataset.labels[numbers]
-    counts = np.zeros_like(train_confusion)
-    np.add.at(counts, (labels, predicted.argmax(1)), 1)
-    result = scores.Scores(
-        stream=stream,
-        round=round_number,
-        clips=stage.train.test_clips,
-        sample_ids=inputs.dataset.sample_ids[numbers],
-        labels=labels,
-        probabilities=predicted,
-        history=history,
+    result = score(
+        trainer.model, trainer.source, inputs.dataset, stage, stream=stream, round_number=round_number, history=history
     )
+    counts = np.zeros_like(train_confusion)
+    np.add.at(counts, (result.labels, result.probabilities.argmax(1)), 1)
     final = _checkpoint(trainer, inputs, history, round_number)
     checkpoint.write(outputs.checkpoint, final, made_from=inputs.digests)
     counted = confusion.Confusion(stream, round_number, train_confusion, counts)
     confusion.write(outputs.confusion, counted, made_from=inputs.digests, config=stage)
     scores.write(outputs.scores, result, made_from=inputs.digests, config=stage)
-    top1 = float((predicted.argmax(1) == labels).mean())
-    LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, round_number, 100 * top1, len(labels))
+    top1 = float((result.probabilities.argmax(1) == result.labels).mean())
+    LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, round_number, 100 * top1, len(result.labels))

@@ -1,4 +1,4 @@
-"""Class probabilities of a split, averaged over clips."""
+"""Class probabilities of a split, averaged over clips, and the scores made of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 
 from components.contracts.config import TrainStage
+from components.contracts.dataset import Dataset
+from components.contracts.history import EpochRecord
+from components.contracts.scores import Scores
 from components.contracts.skeleton import Layout
 from components.train.clips import ClipSource
 from components.train.recogniser import Recogniser
@@ -31,3 +34,27 @@ def probabilities(
             total += model.classify(features).softmax(dim=1)
         rows.append(total / stage.train.test_clips)
     return torch.cat(rows).cpu().numpy().astype(np.float32)
+
+
+def score(
+    model: Recogniser,
+    source: ClipSource,
+    dataset: Dataset,
+    stage: TrainStage,
+    *,
+    stream: str,
+    round_number: int,
+    history: tuple[EpochRecord, ...],
+) -> Scores:
+    """Score the protocol's test split with a model; ``history`` goes along into the result."""
+    numbers = dataset.split(stage.data.chosen.test)
+    predicted = probabilities(model, source, torch.from_numpy(numbers), stage, dataset.layout, stream)
+    return Scores(
+        stream=stream,
+        round=round_number,
+        clips=stage.train.test_clips,
+        sample_ids=dataset.sample_ids[numbers],
+        labels=dataset.labels[numbers],
+        probabilities=predicted,
+        history=history,
+    )
