@@ -40,8 +40,23 @@ class Protocol(Section):
     label: str = ""
 
 
+class KineticsConfig(Section):
+    """How the skeletons of a Kinetics index become persons; the defaults are the reference's.
+
+    ``box_threshold``: leave out skeletons whose detection scored less; ``valid_ratio``: leave out training
+    samples with a smaller share of frames that then have a skeleton; ``squeeze``: leave out frames without one.
+    """
+
+    box_threshold: Fraction | None = None
+    valid_ratio: Fraction = 0.0
+    squeeze: bool = True
+
+
 class DataConfig(Section):
-    """What the pickle holds and how it is normalised. Everything that ``preprocess`` needs."""
+    """What the input holds and how it is normalised. Everything that ``preprocess`` needs.
+
+    ``format``: ``auto`` looks at the input; ``kinetics`` counts for that format only.
+    """
 
     layout: str
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
@@ -51,6 +66,8 @@ class DataConfig(Section):
     align: bool = False
     protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
     protocol: str
+    format: Literal["auto", "pyskl", "kinetics", "ntu", "uav"] = "auto"
+    kinetics: KineticsConfig = KineticsConfig()
 
     @field_validator("layout")
     @classmethod

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from components.contracts.artifact import sha256_file
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped, Writer
 from components.contracts.errors import InputError
-from components.preprocess import pyskl
+from components.preprocess.files import digest
 from components.preprocess.normalise import normalise
+from components.preprocess.readers import open_source
 from components.preprocess.source import Sample, Source, fault
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
@@ -27,24 +27,26 @@ _log = stage_logger("preprocess")
 
 
 def preprocess(source: Path, config: DataConfig, output: Path, *, expected_sha256: str | None = None) -> None:
-    """Pack every usable sample of an annotation pickle and list every other one with its reason.
+    """Pack every usable sample of an input and list every other one with its reason.
 
-    Samples keep the input's order; equal inputs give equal bytes. The manifest's ``about.leaks`` says, per
-    protocol, how many test samples are byte-equal to a training sample.
+    Samples keep the order of the source (see its reader); equal inputs give equal bytes. The manifest's
+    ``about.leaks`` says, per protocol, how many test samples are byte-equal to a training sample.
 
     Args:
-        source: an annotation pickle of PYSKL, see ``pyskl``.
-        config: what the pickle holds and how to normalise it.
+        source: a pickle, folder or archive, see ``readers``.
+        config: what the input holds and how to normalise it.
         output: the directory of the ``dataset`` artifact.
-        expected_sha256: refuse the source unless it has this SHA-256 (hex).
+        expected_sha256: refuse the source unless it has this SHA-256 (hex; of a folder: see ``files.digest``).
 
     Raises:
         InputError: the source as a whole cannot be used, or a split of a protocol keeps no sample.
     """
     sha256 = _checked_digest(source, expected_sha256)
-    opened = pyskl.open(source, config)
+    opened, besides = open_source(source, config, config.format)
+    made_from = {"source": sha256, **{role: digest(path) for role, path in besides.items()}}
+    _check_splits(source, opened, config)
     splits = _without_repeats(opened)
-    with Writer(output, config, made_from={"source": sha256}) as writer:
+    with Writer(output, config, made_from=made_from) as writer:
         packing = _Packing(writer, config)
         with progress("packing samples", len(opened), _log) as report:
             for done, record in enumerate(opened, start=1):
@@ -60,12 +62,20 @@ def preprocess(source: Path, config: DataConfig, output: Path, *, expected_sha25
 
 
 def _checked_digest(source: Path, expected: str | None) -> str:
-    if not source.is_file():
-        raise InputError(f"{source}: {'not a file' if source.exists() else 'no such file'}")
-    found = sha256_file(source)
+    if not source.exists():
+        raise InputError(f"{source}: no such file")
+    found = digest(source)
     if expected is not None and found != expected.lower():
         raise InputError(f"{source}: SHA-256 {found} found, {expected.lower()} expected")
     return found
+
+
+def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
+    for name, protocol in config.protocols.items():
+        for split in (protocol.train, protocol.test):
+            if split not in opened.splits:
+                known = ", ".join(sorted(opened.splits)) or "none"
+                raise InputError(f"{source}: split: {split!r} of protocol {name!r} is missing; found {known}")
 
 
 def _without_repeats(source: Source) -> dict[str, list[str]]:

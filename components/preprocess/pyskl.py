@@ -7,15 +7,13 @@ for 2D data with ``'keypoint_score': [M, T, V]`` and ``'img_shape': (height, wid
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
-from components.preprocess.pickled_records import Records, load_streamed
+from components.preprocess.pickled_records import Records
 from components.preprocess.source import Sample
 
 
@@ -38,38 +36,33 @@ class AnnotationPickle:
             yield _sample(position, annotation)
 
 
-def open(path: Path, config: DataConfig) -> AnnotationPickle:
-    """Open an annotation pickle.
+Annotations = list[Any] | Records
+
+
+def checked(content: Any, name: str) -> tuple[Annotations, dict[str, list[str]]]:
+    """Return annotations and splits of a pickle's content; ``name`` is what error messages call the file.
 
     Raises:
-        InputError: not an acceptable pickle, ``annotations`` or ``split`` missing or of the wrong kind, or
-            a split missing that one of the configuration's protocols names.
+        InputError: ``annotations`` or ``split`` is missing or of the wrong kind.
     """
-    content = load_streamed(path, "annotations")
     if type(content) is not dict:
-        raise InputError(f"{path}: found a pickled {type(content).__name__}, expected a dict with {_KEYS}")
+        raise InputError(f"{name}: found a pickled {type(content).__name__}, expected a dict with {_KEYS}")
     missing = [key for key in ("split", "annotations") if key not in content]
     if missing:
         found = ", ".join(sorted(str(key)[:40] for key in list(content)[:10])) or "nothing"
-        raise InputError(f"{path}: {' and '.join(missing)} missing: found {found}, expected {_KEYS}")
+        raise InputError(f"{name}: {' and '.join(missing)} missing: found {found}, expected {_KEYS}")
     annotations = content["annotations"]
     if not isinstance(annotations, list | Records):
-        raise InputError(f"{path}: annotations: found {type(annotations).__name__}, expected a list")
+        raise InputError(f"{name}: annotations: found {type(annotations).__name__}, expected a list")
     if not len(annotations):
-        raise InputError(f"{path}: annotations: the list is empty")
-    splits = _splits(path, content["split"])
-    for name, protocol in config.protocols.items():
-        for split in (protocol.train, protocol.test):
-            if split not in splits:
-                known = ", ".join(sorted(splits)) or "none"
-                raise InputError(f"{path}: split: {split!r} of protocol {name!r} is missing; found {known}")
-    return AnnotationPickle(annotations, splits)
+        raise InputError(f"{name}: annotations: the list is empty")
+    return annotations, _splits(name, content["split"])
 
 
 _KEYS = "'split' and 'annotations'"
 
 
-def _splits(path: Path, splits: Any) -> dict[str, list[str]]:
+def _splits(path: str, splits: Any) -> dict[str, list[str]]:
     if type(splits) is not dict:
         raise InputError(f"{path}: split: found {type(splits).__name__}, expected a dict of lists of sample ids")
     checked = {}
@@ -88,31 +81,32 @@ def _sample(position: int, annotation: Any) -> Sample | Skipped:
         return Skipped(position=position, sample_id="", reason=reason)
     name = annotation.get("frame_dir")
     sample_id = str(name) if isinstance(name, str) else ""
-    field_fault = _field_fault(annotation)
-    if field_fault:
-        return Skipped(position=position, sample_id=sample_id, reason=field_fault)
+    found = field_fault(annotation, "keypoint", "keypoint_score") or _length_fault(annotation)
+    if found:
+        return Skipped(position=position, sample_id=sample_id, reason=found)
     return Sample(
         position=position,
         sample_id=sample_id,
         label=int(annotation["label"]),
         keypoints=annotation["keypoint"],
         scores=annotation.get("keypoint_score"),
-        image=_image(annotation),
+        image=image_size(annotation),
     )
 
 
-def _field_fault(annotation: dict[Any, Any]) -> str | None:
-    missing = [name for name in ("frame_dir", "label", "keypoint") if name not in annotation]
+def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | None:
+    """Return what is wrong with id, label or a field that must hold an array; only those in ``more`` may be missing."""
+    missing = [name for name in ("frame_dir", "label", array) if name not in annotation]
     if missing:
         return f"missing: {', '.join(missing)}"
     if not isinstance(annotation["frame_dir"], str) or not annotation["frame_dir"]:
-        return f"frame_dir: found {_kind(annotation['frame_dir'])}, expected text"
-    if not _is_integer(annotation["label"]):
-        return f"label: found {_kind(annotation['label'])}, expected an integer"
-    for name in ("keypoint", "keypoint_score"):
+        return f"frame_dir: found {kind(annotation['frame_dir'])}, expected text"
+    if not is_integer(annotation["label"]):
+        return f"label: found {kind(annotation['label'])}, expected an integer"
+    for name in (array, *more):
         if name in annotation and not isinstance(annotation[name], np.ndarray):
-            return f"{name}: found {_kind(annotation[name])}, expected an array"
-    return _length_fault(annotation)
+            return f"{name}: found {kind(annotation[name])}, expected an array"
+    return None
 
 
 def _length_fault(annotation: dict[Any, Any]) -> str | None:
@@ -120,26 +114,29 @@ def _length_fault(annotation: dict[Any, Any]) -> str | None:
     if "total_frames" not in annotation or len(shape) != 4:
         return None
     total = annotation["total_frames"]
-    if not _is_integer(total):
-        return f"total_frames: found {_kind(total)}, expected an integer"
+    if not is_integer(total):
+        return f"total_frames: found {kind(total)}, expected an integer"
     if int(total) != shape[1]:
         return f"total_frames: found {total}, but keypoint has {shape[1]} frames"
     return None
 
 
-def _image(annotation: dict[Any, Any]) -> tuple[int, int] | None:
+def image_size(annotation: dict[Any, Any]) -> tuple[int, int] | None:
+    """Return (height, width) if the annotation has a sensible one."""
     size = annotation.get("img_shape", annotation.get("original_shape"))
     size = size.tolist() if isinstance(size, np.ndarray) else size
     if not isinstance(size, list | tuple) or len(size) != 2:
         return None
-    if not all(_is_integer(side) and side > 0 for side in size):
+    if not all(is_integer(side) and side > 0 for side in size):
         return None
     return int(size[0]), int(size[1])
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Tell whether a value is an integer; a truth value is none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """Return what error messages call a value of the wrong kind."""
     return "empty text" if isinstance(value, str) and not value else type(value).__name__
