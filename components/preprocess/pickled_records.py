@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.preprocess.unpickler import Machine, load_data, mapped, recalled_entries, refusals
+from components.preprocess.unpickler import Machine, load_data, mapped, recalled_entries, refusals, release
 
 
 def load_streamed(path: Path, key: str) -> Any:
@@ -21,16 +21,16 @@ def load_streamed(path: Path, key: str) -> Any:
     pickle builds it in an unusual order, everything is in memory, as with ``load_data``, which also says what raises.
     """
     mapping = mapped(path)
-    view = memoryview(mapping)
     with refusals(path):
-        records = Records(path, mapping, key, recalled_entries(view))
-        machine = _RecordMachine(view, records)
+        records = Records(path, mapping, key, recalled_entries(mapping))
+        machine = _RecordMachine(memoryview(mapping), records)
         while not machine.advance():
             records.number += len(machine.batch)
             machine.batch.clear()
-            records.release(machine.at)
+            release(mapping, machine.at)
     if type(machine.result) is dict and machine.result.get(key) is records:
         return machine.result
+    del machine, records
     return load_data(path)
 
 
@@ -55,12 +55,7 @@ class Records:
                 batch, machine.batch = machine.batch, []
                 while batch:
                     yield batch.pop()
-                self.release(machine.at)
-
-    def release(self, end: int) -> None:
-        """Tell the system that the file's pages up to ``end`` may leave the memory; a view reads them again."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._mapping.madvise(mmap.MADV_DONTNEED, 0, end)
+                release(self._mapping, machine.at)
 
 
 class _RecordMachine(Machine):
@@ -81,10 +76,11 @@ class _RecordMachine(Machine):
 
     def _at_key(self) -> bool:
         """Whether the next value is, as far as can be seen, the value of the key in the outermost dict."""
-        outside = self.outer[0] if len(self.outer) == 1 else self.stack[:-1]
-        if len(self.outer) > 1 or not self.stack or type(self.stack[-1]) is not str:
+        stack, outer = self.stack, self.outer
+        if not stack or type(stack[-1]) is not str or stack[-1] != self.records.key:
             return False
-        return self.stack[-1] == self.records.key and len(outside) == 1 and type(outside[0]) is dict
+        inside = stack if not outer else outer[0]
+        return len(outer) <= 1 and len(inside) == (1 if outer else 2) and type(inside[0]) is dict
 
     def extend(self, items: list[Any]) -> None:
         if self.stack[-1] is not self.records:

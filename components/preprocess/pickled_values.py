@@ -19,7 +19,8 @@ _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}")
 _BYTE_ORDERS: dict[Any, Literal["<", ">", "|"]] = {"<": "<", ">": ">", "|": "|"}
 _LONGEST_KEY = 16
 _LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
-_SET_ENTRY = 64
+ENTRY = 64
+"""Bytes that an entry of a mapping or set takes, about."""
 _ATOMS = (str, int, float, type(None), np.generic)
 
 Arguments = tuple[Any, ...]
@@ -84,7 +85,7 @@ def size_of(value: Any) -> int:
     """Return the bytes that a value built by a call holds or, as a view, shows."""
     if isinstance(value, np.ndarray | np.generic):
         return value.nbytes
-    return len(value) * (_SET_ENTRY if isinstance(value, set | frozenset) else 1) if hasattr(value, "__len__") else 0
+    return len(value) * (ENTRY if isinstance(value, set | frozenset) else 1) if hasattr(value, "__len__") else 0
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, Any]:

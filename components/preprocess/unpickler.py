@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from components.contracts.errors import InputError
-from components.preprocess.pickled_values import GLOBALS, Name, Pending, RefusedError, hashable, size_of
+from components.preprocess.pickled_values import ENTRY, GLOBALS, Name, Pending, RefusedError, hashable, size_of
 
 LONGEST_INTEGER = 16
 DEEPEST_NESTING = 1000
-ALLOWANCE = 64 << 20
+ALLOWANCE = 16 << 20
 """Bytes that any pickle may build; on top come ``GROWTH`` bytes for each byte of the file."""
 GROWTH = 8
 
@@ -44,9 +44,9 @@ def load_data(path: Path) -> Any:
         InputError: the file cannot be read, is no pickle, is cut off or damaged, or asks for anything but
             builtin containers, numbers, text, bytes and NumPy arrays of numbers or text.
     """
-    view = memoryview(mapped(path))
+    mapping = mapped(path)
     with refusals(path):
-        machine = Machine(view, recalled_entries(view))
+        machine = Machine(memoryview(mapping), recalled_entries(mapping))
         machine.advance()
     return machine.result
 
@@ -57,6 +57,12 @@ def mapped(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def release(mapping: mmap.mmap, end: int) -> None:
+    """Tell the system that a file's pages up to ``end`` may leave the memory; who looks at them reads them again."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED, 0, end)
 
 
 @contextmanager
@@ -124,10 +130,13 @@ class Machine:
         return self.view[self.at - size : self.at]
 
     def number(self, width: int) -> int:
-        return int.from_bytes(self.take(width), "little")
+        at, self.at = self.at, self.at + width
+        if self.at > len(self.view):
+            raise RefusedError("cut off: its end is missing")
+        return self.view[at] if width == 1 else int.from_bytes(self.view[at : self.at], "little")
 
     def line(self) -> str:
-        length = bytes(self.view[self.at : self.at + 256]).index(b"\n")
+        length = bytes(self.view[self.at : self.at + _LONGEST_LINE]).index(b"\n")
         return str(self.take(length + 1)[:length], "utf-8")
 
     def push(self, value: Any) -> None:
@@ -260,6 +269,7 @@ def _set_item(machine: Machine) -> None:
 
 def _set_items(machine: Machine) -> None:
     items = machine.to_mark()
+    machine.built += ENTRY * len(items)
     target = machine.top(dict)
     for key, value in zip(items[::2], items[1::2], strict=True):
         target[hashable(key)] = value
@@ -267,7 +277,14 @@ def _set_items(machine: Machine) -> None:
 
 def _add_items(machine: Machine) -> None:
     items = machine.to_mark()
+    machine.built += ENTRY * len(items)
     machine.top(set).update(hashable(item) for item in items)
+
+
+def _frozenset(machine: Machine) -> None:
+    items = machine.to_mark()
+    machine.built += ENTRY * len(items)
+    machine.push(frozenset(hashable(item) for item in items))
 
 
 def _stack_name(machine: Machine) -> None:
@@ -307,7 +324,7 @@ _BY_NAME: dict[str, Instruction] = {
     "SETITEMS": _set_items,
     "EMPTY_SET": _new(set),
     "ADDITEMS": _add_items,
-    "FROZENSET": lambda machine: machine.push(frozenset(hashable(item) for item in machine.to_mark())),
+    "FROZENSET": _frozenset,
     "BINPUT": _remember(1),
     "LONG_BINPUT": _remember(4),
     "MEMOIZE": lambda machine: machine.remember(machine.memoised),
@@ -341,29 +358,36 @@ for _name, _cost in {
     _COSTS[_CODES[_name]] = _cost
 
 
-def recalled_entries(view: memoryview) -> frozenset[int]:
+def recalled_entries(mapping: mmap.mmap) -> frozenset[int]:
     """Return the numbers of the memo entries that a pickle asks for, without building anything.
 
     Stops silently at the first thing that is wrong: the machine, which follows, says what it is.
     """
-    end, at = len(view), 0
+    view, end, at, next_release = memoryview(mapping), len(mapping), 0, _RELEASE
     if end < 2 or view[0] != _CODES["PROTO"] or not 2 <= view[1] <= 5:
         raise RefusedError("it does not start like a pickle of protocol 2 to 5")
     found: set[int] = set()
     while at < end and (code := view[at]) in _ARGUMENTS:
         width = _ARGUMENTS[code]
+        at += 1
         if code in _RECALLS:
-            found.add(int.from_bytes(view[at + 1 : at + 1 + width], "little"))
+            found.add(int.from_bytes(view[at : at + width], "little"))
             if len(found) * _MEMO_ENTRY > ALLOWANCE + GROWTH * end:
                 raise RefusedError("it asks for too many memo entries")
-        if width < 0:
-            at += int.from_bytes(view[at + 1 : at + 1 - width], "little")
-        at += 1 + abs(width)
-        for _ in range(2 if code == _GLOBAL else 0):
-            at += bytes(view[at : at + 256]).find(b"\n") + 1
+        elif code == _GLOBAL:
+            for _ in range(2):
+                at += bytes(view[at : at + _LONGEST_LINE]).find(b"\n") + 1
+        elif width < 0:
+            at += int.from_bytes(view[at : at - width], "little")
+        at += abs(width)
+        if at > next_release:
+            release(mapping, min(at, end))
+            next_release = at + _RELEASE
     return frozenset(found)
 
 
+_RELEASE = 16 << 20
+_LONGEST_LINE = 256
 _MEMO_ENTRY = 128
 _RECALLS = {_CODES["BINGET"], _CODES["LONG_BINGET"]}
 _GLOBAL = _CODES["GLOBAL"]
