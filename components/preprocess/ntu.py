@@ -45,7 +45,7 @@ LARGEST_LIST = 1 << 24
 MISSING = "among the recordings with missing or incomplete skeletons"
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """One tracked body: joints float32 ``[T, V, 3]`` at the frames ``frames [T]``, rising."""
 

@@ -70,8 +70,7 @@ def _only(path: Path, found: list[Format]) -> Format:
 
 
 def _open_pickle(files: Files, config: DataConfig | None, kind: Format) -> tuple[Source, dict[str, Path]]:
-    (member,) = files.members({_index(files)})
-    annotations, splits = pyskl.checked(_load(member, lambda path: load_streamed(path, "annotations")), member.label)
+    annotations, splits = next(_annotations(member) for member in files.members({_index(files)}))
     first = next((record for record in annotations if type(record) is dict), {})
     refers = "raw_file" in first and "keypoint" not in first
     if kind == "pyskl" or (kind == "auto" and not refers):
@@ -85,6 +84,10 @@ def _open_pickle(files: Files, config: DataConfig | None, kind: Format) -> tuple
         return _load(kpfile, load_data)
 
     return KineticsIndex(list(annotations), splits, kpfiles, load, options, test_ids), besides
+
+
+def _annotations(member: Member) -> tuple[pyskl.Annotations, dict[str, list[str]]]:
+    return pyskl.checked(_load(member, lambda path: load_streamed(path, "annotations")), member.label)
 
 
 def _index(files: Files) -> str:
