@@ -14,7 +14,8 @@ from swift_server import ServerUnavailableError, SwiftServer, install
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "experiments"
 
-sys.path.insert(0, str(ROOT / "tests" / "contracts"))  # one small artifact of every kind
+for shared in ("contracts", "preprocess"):  # one small artifact of every kind, pickles
+    sys.path.insert(0, str(ROOT / "tests" / shared))
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,10 @@ from components.contracts.store.connection import (
 from components.contracts.store.interface import Meter, unseen
 from components.contracts.store.transfer import MB, Bucket, Count, Download, Object, UnfitError, Upload
 
-_FOLDER = "folder"
+_FOLDER = "folder"  # of a manifest's metadata
+_FOLDERS = r"files-[0-9a-f]{32}/"
 _SHA256 = "sha256"
+_BUCKET = re.compile(r"(?!.*\.\.)(?!\d+(\.\d+){3}$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _READS = 5  # as often may a reader be overtaken by writers
 _ABANDONED = timedelta(days=1)
 
@@ -66,8 +68,8 @@ class Place:
     def of(cls, uri: str) -> Place:
         """Take a URI apart; ``InputError`` unless it is ``s3://bucket/prefix``."""
         _, _, rest = uri.partition("://")
-        bucket, *names = [name for name in rest.split("/") if name]
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or not names or {".", ".."} & {*names}:
+        bucket, *names = [name for name in rest.split("/") if name] or [""]
+        if not _BUCKET.fullmatch(bucket) or not names or {".", ".."} & {*names}:
             raise InputError(f"{uri}: expected s3://bucket/prefix, the bucket in lower case, no '..' in the prefix")
         return cls(uri, bucket, "/".join(names))
 
@@ -135,11 +137,14 @@ class S3Store:
         """Store an artifact or a file; until all of it has arrived, what was there before stays.
 
         Raises:
-            InputError: ``source`` is a directory but no artifact, or the server cannot be used.
+            InputError: ``source`` is a directory but no artifact, or a file where an artifact is already, or the
+                server cannot be used.
         """
         with self._bucket(uri, self._seconds) as (place, bucket):
             if source.is_dir():
                 self._publish_artifact(source, bucket, place)
+            elif _head(bucket, place) is not None:
+                raise InputError(f"{uri}: an artifact is there; give the file another name")
             else:
                 with self._count("uploading", place, source.stat().st_size) as count:
                     bucket.put_file(Upload(source, place.key), count, {_SHA256: sha256_file(source)})
@@ -189,13 +194,15 @@ class S3Store:
             bucket.get(downloads, count)
 
     def _fetch_file(self, bucket: Bucket, place: Place, found: Object, target: Path) -> None:
-        encrypted = any("server-side-encryption" in name for name in found.headers)  # its ETag is no MD5 then
+        encryption = found.headers.get("x-amz-server-side-encryption", "AES256")
+        customer = "x-amz-server-side-encryption-customer-algorithm" in found.headers
+        digest_like = re.fullmatch(r"[0-9a-f]{32}", found.etag)  # unlike that of an upload in parts
         download = Download(
             place.key,
             target,
             found.size,
             sha256=found.headers.get(f"x-amz-meta-{_SHA256}"),
-            md5=found.etag if re.fullmatch(r"[0-9a-f]{32}", found.etag) and not encrypted else None,
+            md5=found.etag if digest_like and encryption == "AES256" and not customer else None,
             etag=found.etag,
         )
         with self._count("downloading", place, found.size) as count:
@@ -218,7 +225,7 @@ def _head(bucket: Bucket, place: Place) -> _Head | None:
         return None
     text, headers = found
     folder = headers.get(f"x-amz-meta-{_FOLDER}", "")
-    if folder and not re.fullmatch(r"files-[0-9a-f]{32}/", folder):
+    if folder and not re.fullmatch(_FOLDERS, folder):
         raise InputError(f"{place.uri}: damaged: {MANIFEST} names the folder {folder!r}")
     return _Head(text, _parse(place.uri, text), folder)
 
@@ -255,6 +262,8 @@ def _abandoned(bucket: Bucket, place: Place, current: str) -> list[str]:
     for found in bucket.client.list_objects(bucket.name, f"{place.key}/files-", recursive=True):
         name = (found.object_name or "").removeprefix(f"{place.key}/")
         folder = name.partition("/")[0] + "/"
+        if not re.fullmatch(_FOLDERS, folder):
+            continue
         folders.setdefault(folder, []).append(name)
         written = found.last_modified or datetime.now(UTC)
         newest[folder] = max(newest.get(folder, written), written)

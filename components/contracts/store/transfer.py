@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minio import Minio
-from minio.error import S3Error
+from minio.error import InvalidResponseError, S3Error
 
 from components.contracts.artifact import sha256_file
+from components.contracts.errors import InputError
 from components.contracts.store.connection import PARALLEL, Patience
 
 PART = 16 << 20
@@ -21,6 +22,7 @@ MB = 10**6
 
 _MAX_PARTS = 10_000  # S3's limit
 _CHUNK = 1 << 20
+_UPLOADS = 3
 _PARTS_AT_ONCE = 4  # each holds a part in memory
 
 
@@ -100,8 +102,11 @@ class Bucket:
 
         def request() -> tuple[bytes, dict[str, str]]:
             response = self.client.get_object(self.name, key)
+            headers = {name.lower(): value for name, value in response.headers.items()}
             try:
-                return response.read(), {name.lower(): value for name, value in response.headers.items()}
+                if "etag" not in headers:
+                    raise InvalidResponseError(response.status, headers.get("content-type"), None)
+                return response.read(), headers
             finally:
                 response.close()
                 response.release_conn()
@@ -127,10 +132,10 @@ class Bucket:
         """Store one file. An object appears when all of it has arrived, and not before."""
         size = upload.source.stat().st_size
         part = max(PART, -(-size // _MAX_PARTS // _CHUNK) * _CHUNK)
-        for last in (False, True):
+        for _ in range(_UPLOADS):
             try:
                 with upload.source.open("rb") as stream:
-                    self.client.put_object(
+                    result = self.client.put_object(
                         self.name,
                         upload.key,
                         stream,
@@ -140,11 +145,12 @@ class Bucket:
                         part_size=part if size > PART else 0,
                         num_parallel_uploads=_PARTS_AT_ONCE,
                     )
-                return
+                if result.etag:  # S3 may answer the completion of an upload with an error inside of a success
+                    return
             except S3Error as error:
-                # What completes an upload was repeated because its answer was lost, or a restart lost the upload.
-                if error.code != "NoSuchUpload" or last:
+                if error.code != "NoSuchUpload":  # its completion was repeated, because the answer had been lost
                     raise
+        raise InputError(f"{upload.key}: the server took all parts, but did not join them")
 
     def get(self, downloads: list[Download], count: Count) -> None:
         """Read objects into files, all ranges of all of them side by side, and check each.
