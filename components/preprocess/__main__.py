@@ -11,7 +11,10 @@ from rich.table import Table
 
 from components.contracts import dataset
 from components.contracts.config import load_experiment
+from components.preprocess import inspection
 from components.preprocess.core import preprocess
+from components.preprocess.readers import Format
+from components.preprocess.report import show
 from components.runtime.cli import Exchange, application
 from components.runtime.cli import run as run_application
 from components.runtime.metrics import serve_metrics
@@ -24,24 +27,33 @@ app = application(
 )
 
 
-@app.callback()
-def _commands() -> None:
-    """Keeps ``run`` a named command, so that others can join it."""
-
-
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="The annotation pickle (PYSKL format): a path.")],
+    source: Annotated[
+        str, typer.Argument(help="A pickle (PYSKL or Kinetics index), a folder, or a .zip, .tar or .tar.gz of one.")
+    ],
     config: Annotated[
         Path, typer.Option("--config", "-c", help="The experiment, a YAML file; its `data` section counts.")
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset goes: a directory.")],
     sha256: Annotated[str | None, typer.Option(help="Refuse the source unless it has this SHA-256.")] = None,
+    kind: Annotated[
+        Format | None, typer.Option("--format", help="The source's format; else data.format counts.")
+    ] = None,
 ) -> None:
     """Pack every usable sample of SOURCE; list every other one, with its reason, in `skipped.jsonl`.
 
-    SOURCE is read as data: a pickle that asks for anything but containers, numbers, text and NumPy arrays is
-    refused, and nothing in it is executed.
+    SOURCE is one of
+
+    - an annotation pickle of PYSKL (`pyskl`);
+    - the Kinetics index of PYSKL with its folder `kpfiles` beside it (`kinetics`);
+    - a folder of raw NTU RGB+D recordings, `S001C001P001R001A001.skeleton` … (`ntu`); recordings that a file
+      `*missing*.txt` in it names are skipped; splits `xsub_*`, `xview_*` and `xset_*` follow from the names;
+    - a folder of raw UAV-Human recordings, `P000S00G10B10H10UC022000LC021000A000R0_08241716.txt` … (`uav`);
+      splits `csv1_*` and `csv2_*` follow from the names;
+
+    or a folder or archive that holds one of these. Pickles are read as data: one that asks for anything but
+    containers, numbers, text and NumPy arrays is refused, and nothing in it is executed.
 
     Example:
 
@@ -50,11 +62,51 @@ def run(
     Ends with status 2 and one line on stderr if the source or the configuration cannot be used.
     """
     serve_metrics()
-    experiment = load_experiment(config)
+    settings = load_experiment(config).stage_preprocess()
+    if kind is not None:
+        settings = settings.model_copy(update={"format": kind})
     with Exchange() as exchange:
         path = exchange.output(output)
-        preprocess(exchange.input(source), experiment.stage_preprocess(), path, expected_sha256=sha256)
+        preprocess(exchange.input(source), settings, path, expected_sha256=sha256)
         summarise(path, output)
+
+
+@app.command()
+def inspect(
+    path: Annotated[str, typer.Argument(help="Whatever `run` reads, or a packed dataset.")],
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a sample as a strip of skeletons to this PNG, instead of the report.")
+    ] = None,
+    sample: Annotated[str | None, typer.Option(help="The id of the sample to draw; else the first one.")] = None,
+    layout: Annotated[str | None, typer.Option(help="The layout to draw with; else the usual one.")] = None,
+    kind: Annotated[Format, typer.Option("--format", help="The format; `auto` looks at the input.")] = "auto",
+) -> None:
+    """Print what PATH holds: samples, classes, splits, persons, frames, what is faulty, and what leaks.
+
+    Needs no configuration. Equal sequences are counted, and where a training and a test split of one protocol
+    share them (a leak), the pairs are named.
+
+    Example:
+
+        python -m components.preprocess inspect nw_ucla.pkl
+
+        python -m components.preprocess inspect nw_ucla.pkl --plot strip.png --sample a01_s01_e00_v01
+    """
+    with Exchange() as exchange:
+        local = exchange.input(path)
+        if plot is not None:
+            _draw(local, plot, sample, layout, kind)
+        else:
+            show(inspection.inspect(local, kind), path)
+
+
+def _draw(path: Path, output: Path, sample_id: str | None, layout: str | None, kind: Format) -> None:
+    from components.preprocess import strip  # matplotlib takes a second to load and is needed here only
+
+    sample, holdings = inspection.find_sample(path, kind, sample_id)
+    label = holdings.classes[sample.label] if sample.label < len(holdings.classes) else f"class {sample.label}"
+    strip.draw(sample, inspection.layout_of(sample, holdings, layout), f"{sample.sample_id} · {label}", output)
+    print(f"{output}: {sample.sample_id}, {label}, {sample.keypoints.shape[1]} frames")
 
 
 def summarise(path: Path, name: str) -> None:

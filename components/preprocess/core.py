@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped, Writer
@@ -16,7 +13,7 @@ from components.contracts.errors import InputError
 from components.preprocess.files import digest
 from components.preprocess.normalise import normalise
 from components.preprocess.readers import open_source
-from components.preprocess.source import Sample, Source, fault
+from components.preprocess.source import Sample, Source, fault, fingerprint
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 
@@ -117,7 +114,7 @@ class _Packing:
             self._skip(record.position, record.sample_id, reason)
             return
         self._writer.append(record.sample_id, record.label, keypoints)
-        self._fingerprints[record.sample_id] = _fingerprint(record.keypoints)
+        self._fingerprints[record.sample_id] = fingerprint(record.keypoints)
 
     def list_missing(self, splits: dict[str, list[str]]) -> None:
         """Skip the ids that splits name and no record has."""
@@ -157,10 +154,3 @@ class _Packing:
     def _skip(self, position: int, sample_id: str, reason: str) -> None:
         self._writer.skip(position, sample_id, reason)
         self.reasons[reason] += 1
-
-
-def _fingerprint(keypoints: npt.NDArray[Any]) -> bytes:
-    content = np.ascontiguousarray(keypoints)
-    digest = hashlib.blake2b(f"{content.dtype.str}{content.shape}".encode(), digest_size=16)
-    digest.update(content.tobytes())
-    return digest.digest()

@@ -1,10 +1,11 @@
 """What every input format offers, and what every sample must satisfy, whichever format it came from.
 
-A format is one module with a function ``open(path, config) -> Source`` (``pyskl`` so far).
+A format is one module that makes a ``Source`` (``pyskl``, ``kinetics``, ``ntu``, ``uav``); ``readers`` chooses it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -42,7 +43,7 @@ class Sample:
 
 
 class Source(Protocol):
-    """An open input. Iterating yields every record once, in the input's order: a sample, or why there is none."""
+    """An open input. Iterating yields every record once, in the reader's order: a sample, or why there is none."""
 
     @property
     def splits(self) -> Mapping[str, Sequence[str]]:
@@ -65,6 +66,14 @@ def fault(sample: Sample, config: DataConfig) -> str | None:
     if not 0 <= sample.label < len(config.classes):
         return f"label: found {sample.label}, expected 0 to {len(config.classes) - 1}"
     return _shape_fault(sample, config) or _value_fault(sample, config) or _image_fault(sample, config)
+
+
+def fingerprint(keypoints: npt.NDArray[Any]) -> bytes:
+    """Return a digest of coordinates: equal ones are the same bytes in the same shape."""
+    content = np.ascontiguousarray(keypoints)
+    digest = hashlib.blake2b(f"{content.dtype.str}{content.shape}".encode(), digest_size=16)
+    digest.update(content.tobytes())
+    return digest.digest()
 
 
 def _shape_fault(sample: Sample, config: DataConfig) -> str | None:
