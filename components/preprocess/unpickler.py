@@ -108,36 +108,36 @@ class Machine:
             if self.at >= end:
                 raise RefusedError("cut off: its end is missing")
             code = view[self.at]
-            self.at += 1
             self.built += _COSTS[code]
             if self.built > most:
                 raise RefusedError(f"it builds more than {most} bytes of objects from a file of {end}")
+            self.at += 1
             if code == _STOP:
                 self.result = self.stack.pop()
                 return True
-            instruction = _INSTRUCTIONS.get(code)
-            if instruction is None:
-                raise RefusedError(f"instruction {_instruction_name(code)} does not build plain data")
-            instruction(self)
+            instruction, width = _INSTRUCTIONS[code]
+            instruction(self, self._argument(width) if width else None)
         return False
 
-    def take(self, size: int) -> memoryview:
-        """Return the next ``size`` bytes, which must be there: a length is never believed."""
-        left = len(self.view) - self.at
-        if size > left:
-            raise RefusedError(f"cut off: {size} bytes announced, {left} left")
-        self.at += size
-        return self.view[self.at - size : self.at]
-
-    def number(self, width: int) -> int:
-        at, self.at = self.at, self.at + width
-        if self.at > len(self.view):
+    def _argument(self, width: int) -> Any:
+        """Read an unsigned number of ``width`` bytes or, if negative, what follows a length of that many bytes."""
+        view, at = self.view, self.at
+        self.at = end = at + abs(width)
+        if end > len(view):
             raise RefusedError("cut off: its end is missing")
-        return self.view[at] if width == 1 else int.from_bytes(self.view[at : self.at], "little")
+        number = view[at] if width in (1, -1) else int.from_bytes(view[at:end], "little")
+        if width > 0:
+            return number
+        left = len(view) - end
+        if number > left:
+            raise RefusedError(f"cut off: {number} bytes announced, {left} left")
+        self.at += number
+        return view[end : self.at]
 
     def line(self) -> str:
-        length = bytes(self.view[self.at : self.at + _LONGEST_LINE]).index(b"\n")
-        return str(self.take(length + 1)[:length], "utf-8")
+        found = bytes(self.view[self.at : self.at + _LONGEST_LINE]).index(b"\n")
+        self.at += found + 1
+        return str(self.view[self.at - found - 1 : self.at - 1], "utf-8")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -165,7 +165,8 @@ class Machine:
         return self.stack[-1]
 
     def remember(self, index: int) -> None:
-        self.memoised = max(self.memoised, index + 1)
+        if index >= self.memoised:
+            self.memoised = index + 1
         if index in self.recalled:
             self.memo[index] = self.stack[-1]
 
@@ -202,64 +203,51 @@ class Machine:
         self.push(value)
 
 
-Instruction = Callable[[Machine], None]
+Instruction = Callable[[Machine, Any], None]
 
 
-def _instruction_name(code: int) -> str:
-    return next((name for name, known in _CODES.items() if known == code), f"0x{code:02x}")
-
-
-def _skip(size: int) -> Instruction:
-    return lambda machine: machine.take(size).release()
+def _plain(method: Callable[[Machine], None]) -> Instruction:
+    return lambda machine, argument: method(machine)
 
 
 def _constant(value: Any) -> Instruction:
-    return lambda machine: machine.push(value)
+    return lambda machine, argument: machine.stack.append(value)
 
 
 def _new(kind: type) -> Instruction:
-    return lambda machine: machine.push(kind())
+    return lambda machine, argument: machine.stack.append(kind())
 
 
-def _unsigned(width: int) -> Instruction:
-    return lambda machine: machine.push(machine.number(width))
+def _ignore(machine: Machine, argument: Any) -> None:
+    """A hint, such as for buffered reading."""
 
 
-def _signed(machine: Machine) -> None:
-    machine.push(int.from_bytes(machine.take(4), "little", signed=True))
+def _signed(machine: Machine, number: int) -> None:
+    machine.push(number - (1 << 32) if number >> 31 else number)
 
 
-def _long(machine: Machine) -> None:
-    size = machine.number(1)
-    if size > LONGEST_INTEGER:
-        raise RefusedError(f"an integer of {size} bytes, at most {LONGEST_INTEGER} expected")
-    machine.push(int.from_bytes(machine.take(size), "little", signed=True))
+def _long(machine: Machine, digits: memoryview) -> None:
+    if len(digits) > LONGEST_INTEGER:
+        raise RefusedError(f"an integer of {len(digits)} bytes, at most {LONGEST_INTEGER} expected")
+    machine.push(int.from_bytes(digits, "little", signed=True))
 
 
-def _float(machine: Machine) -> None:
-    machine.push(struct.unpack(">d", machine.take(8))[0])
+def _float(machine: Machine, bits: int) -> None:
+    machine.push(struct.unpack("<d", bits.to_bytes(8, "big"))[0])
 
 
-def _text(width: int) -> Instruction:
-    return lambda machine: machine.push(str(machine.take(machine.number(width)), "utf-8"))
-
-
-def _bytes(width: int) -> Instruction:
-    return lambda machine: machine.push(machine.take(machine.number(width)))
+def _text(machine: Machine, content: memoryview) -> None:
+    machine.stack.append(str(content, "utf-8"))
 
 
 def _tuple(size: int) -> Instruction:
-    def instruction(machine: Machine) -> None:
+    def instruction(machine: Machine, argument: Any) -> None:
         first = len(machine.stack) - size
         if first < 0:
             raise IndexError
         machine.stack[first:] = [tuple(machine.stack[first:])]
 
     return instruction
-
-
-def _remember(width: int) -> Instruction:
-    return lambda machine: machine.remember(machine.number(width))
 
 
 def _set_item(machine: Machine) -> None:
@@ -292,53 +280,67 @@ def _stack_name(machine: Machine) -> None:
     machine.name(module, attribute)
 
 
-_BY_NAME: dict[str, Instruction] = {
-    "PROTO": _skip(1),
-    "FRAME": _skip(8),  # a hint for buffered reading
-    "NONE": _constant(None),
-    "NEWTRUE": _constant(True),
-    "NEWFALSE": _constant(False),
-    "BININT": _signed,
-    "BININT1": _unsigned(1),
-    "BININT2": _unsigned(2),
-    "LONG1": _long,
-    "BINFLOAT": _float,
-    "SHORT_BINUNICODE": _text(1),
-    "BINUNICODE": _text(4),
-    "BINUNICODE8": _text(8),
-    "SHORT_BINBYTES": _bytes(1),
-    "BINBYTES": _bytes(4),
-    "BINBYTES8": _bytes(8),
-    "BYTEARRAY8": _bytes(8),
-    "MARK": Machine.mark,
-    "EMPTY_TUPLE": _constant(()),
-    "TUPLE1": _tuple(1),
-    "TUPLE2": _tuple(2),
-    "TUPLE3": _tuple(3),
-    "TUPLE": lambda machine: machine.push(tuple(machine.to_mark())),
-    "EMPTY_LIST": lambda machine: machine.new_list(),
-    "APPEND": lambda machine: machine.extend([machine.stack.pop()]),
-    "APPENDS": lambda machine: machine.extend(machine.to_mark()),
-    "EMPTY_DICT": _new(dict),
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
-    "EMPTY_SET": _new(set),
-    "ADDITEMS": _add_items,
-    "FROZENSET": _frozenset,
-    "BINPUT": _remember(1),
-    "LONG_BINPUT": _remember(4),
-    "MEMOIZE": lambda machine: machine.remember(machine.memoised),
-    "BINGET": lambda machine: machine.recall(machine.number(1)),
-    "LONG_BINGET": lambda machine: machine.recall(machine.number(4)),
-    "GLOBAL": lambda machine: machine.name(machine.line(), machine.line()),
-    "STACK_GLOBAL": _stack_name,
-    "REDUCE": Machine.call,
-    "BUILD": Machine.build,
+_BY_NAME: dict[str, tuple[Instruction, int]] = {
+    "PROTO": (_ignore, 1),
+    "FRAME": (_ignore, 8),
+    "NONE": (_constant(None), 0),
+    "NEWTRUE": (_constant(True), 0),
+    "NEWFALSE": (_constant(False), 0),
+    "BININT": (_signed, 4),
+    "BININT1": (Machine.push, 1),
+    "BININT2": (Machine.push, 2),
+    "LONG1": (_long, -1),
+    "BINFLOAT": (_float, 8),
+    "SHORT_BINUNICODE": (_text, -1),
+    "BINUNICODE": (_text, -4),
+    "BINUNICODE8": (_text, -8),
+    "SHORT_BINBYTES": (Machine.push, -1),
+    "BINBYTES": (Machine.push, -4),
+    "BINBYTES8": (Machine.push, -8),
+    "BYTEARRAY8": (Machine.push, -8),
+    "MARK": (_plain(Machine.mark), 0),
+    "EMPTY_TUPLE": (_constant(()), 0),
+    "TUPLE1": (_tuple(1), 0),
+    "TUPLE2": (_tuple(2), 0),
+    "TUPLE3": (_tuple(3), 0),
+    "TUPLE": (_plain(lambda machine: machine.push(tuple(machine.to_mark()))), 0),
+    "EMPTY_LIST": (_plain(lambda machine: machine.new_list()), 0),
+    "APPEND": (_plain(lambda machine: machine.extend([machine.stack.pop()])), 0),
+    "APPENDS": (_plain(lambda machine: machine.extend(machine.to_mark())), 0),
+    "EMPTY_DICT": (_new(dict), 0),
+    "SETITEM": (_plain(_set_item), 0),
+    "SETITEMS": (_plain(_set_items), 0),
+    "EMPTY_SET": (_new(set), 0),
+    "ADDITEMS": (_plain(_add_items), 0),
+    "FROZENSET": (_plain(_frozenset), 0),
+    "BINPUT": (Machine.remember, 1),
+    "LONG_BINPUT": (Machine.remember, 4),
+    "MEMOIZE": (_plain(lambda machine: machine.remember(machine.memoised)), 0),
+    "BINGET": (Machine.recall, 1),
+    "LONG_BINGET": (Machine.recall, 4),
+    "GLOBAL": (_plain(lambda machine: machine.name(machine.line(), machine.line())), 0),
+    "STACK_GLOBAL": (_plain(_stack_name), 0),
+    "REDUCE": (_plain(Machine.call), 0),
+    "BUILD": (_plain(Machine.build), 0),
 }
+"""Instruction → what it does, and how wide its argument is, see ``Machine._argument``."""
 _CODES = {opcode.name: ord(opcode.code) for opcode in pickletools.opcodes}
-_INSTRUCTIONS = {_CODES[name]: instruction for name, instruction in _BY_NAME.items()}
 _STOP = _CODES["STOP"]
 
+
+def _refuse(code: int) -> Instruction:
+    name = next((name for name, known in _CODES.items() if known == code), f"0x{code:02x}")
+
+    def instruction(machine: Machine, argument: Any) -> None:
+        raise RefusedError(f"instruction {name} does not build plain data")
+
+    return instruction
+
+
+_WIDTHS = {_CODES[name]: width for name, (_, width) in _BY_NAME.items()}
+_INSTRUCTIONS = [(_refuse(code), 0) for code in range(256)]
+for _name, _entry in _BY_NAME.items():
+    _INSTRUCTIONS[_CODES[_name]] = _entry
 
 _COSTS = [8] * 256
 """Bytes that each instruction adds to what is built, by its code; text, bytes and arrays also add their length."""
@@ -367,8 +369,8 @@ def recalled_entries(mapping: mmap.mmap) -> frozenset[int]:
     if end < 2 or view[0] != _CODES["PROTO"] or not 2 <= view[1] <= 5:
         raise RefusedError("it does not start like a pickle of protocol 2 to 5")
     found: set[int] = set()
-    while at < end and (code := view[at]) in _ARGUMENTS:
-        width = _ARGUMENTS[code]
+    while at < end and (code := view[at]) in _WIDTHS:
+        width = _WIDTHS[code]
         at += 1
         if code in _RECALLS:
             found.add(int.from_bytes(view[at : at + width], "little"))
@@ -391,15 +393,3 @@ _LONGEST_LINE = 256
 _MEMO_ENTRY = 128
 _RECALLS = {_CODES["BINGET"], _CODES["LONG_BINGET"]}
 _GLOBAL = _CODES["GLOBAL"]
-_ARGUMENTS = {
-    **dict.fromkeys(_INSTRUCTIONS, 0),
-    **{_CODES[name]: 1 for name in ("PROTO", "BININT1", "BINPUT", "BINGET")},
-    **{_CODES[name]: 4 for name in ("BININT", "LONG_BINPUT", "LONG_BINGET")},
-    **{_CODES[name]: -1 for name in ("LONG1", "SHORT_BINUNICODE", "SHORT_BINBYTES")},
-    **{_CODES[name]: -4 for name in ("BINUNICODE", "BINBYTES")},
-    **{_CODES[name]: -8 for name in ("BINUNICODE8", "BINBYTES8", "BYTEARRAY8")},
-    _CODES["BININT2"]: 2,
-    _CODES["BINFLOAT"]: 8,
-    _CODES["FRAME"]: 8,
-}
-"""Instruction → bytes of its argument; negative: of the length that precedes its argument."""
