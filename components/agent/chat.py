@@ -1,30 +1,37 @@
 """The ``openai`` provider: one structured call per class to any OpenAI-compatible chat endpoint.
 
 Nothing that an endpoint does may cost a class its constraint or end the round: what cannot be answered
-becomes a reply without an answer, with the reason. What may pass is tried again, honouring ``Retry-After``;
-what cannot succeed (a wrong key, no quota, a request that the server rejects) is not.
+becomes a reply without an answer, with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 from openai.types.chat import ChatCompletion
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from components.agent.answers import parse_answer
+from components.agent.budget import Purse, cost, estimate_request
+from components.agent.cache import AnswerCache
+from components.agent.endpoint import (
+    HOSTED_URL,
+    KEY_VARIABLE,
+    Endpoint,
+    RejectedError,
+    Request,
+    UnavailableError,
+    check_url,
+)
 from components.agent.prompts import Message, Prompts, answer_schema, load_prompts
 from components.agent.providers import LOGGER, Answer, Question, Reply
 from components.agent.selector import complaint
+from components.agent.turn import Turn, read_turn
 from components.contracts.artifact import digest_of
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
@@ -32,62 +39,46 @@ from components.contracts.skeleton import load_layout
 from components.runtime.progress import Reporter
 
 OPENAI = "openai"
-KEY_VARIABLE = "OPENAI_API_KEY"
-HOSTED_URL = "https://api.openai.com/v1"
-ATTEMPTS = 4
 REPAIR_TURNS = 2
-LONGEST_WAIT_S = 120.0
 LONGEST_QUOTE = 2000
 """Characters of an unusable answer that are quoted back: a runaway answer must not fill the context."""
-
-LONGEST_NOTE = 300
 
 FAILURES_OF_AN_OUTAGE = 3
 """After so many requests in a row that failed for good, the endpoint counts as down and is left alone."""
 
 
-class _BadBodyError(Exception):
-    """A success status with a body that is no chat completion, as proxies and overloaded servers send."""
-
-
-class _UnavailableError(Exception):
-    """The request failed for good; ``final`` says that others would fail likewise."""
-
-    def __init__(self, reason: str, *, final: bool = False, outage: bool = False) -> None:
-        super().__init__(reason)
-        self.final = final
-        self.outage = outage
-
-
 @dataclass
-class _Cost:
-    """Tokens of all turns of a dialogue, and the model that the server says it ran."""
+class _Bill:
+    """What a dialogue has cost, its first request, and the model that the server says it ran."""
 
     model: str
+    request_hash: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def add(self, completion: ChatCompletion) -> None:
-        self.prompt_tokens += _tokens(completion, "prompt_tokens")
-        self.completion_tokens += _tokens(completion, "completion_tokens")
-        if isinstance(completion.model, str) and completion.model:
-            self.model = completion.model[:200]
+    def add(self, turn: Turn) -> None:
+        self.prompt_tokens += turn.prompt_tokens
+        self.completion_tokens += turn.completion_tokens
+        self.model = turn.model or self.model
 
 
 class ChatProvider:
     """Asks an OpenAI-compatible endpoint; the key is read from ``OPENAI_API_KEY`` and kept in memory only.
 
     Args:
-        config: model, ``base_url``, time-out and concurrency.
+        config: model, ``base_url``, form of the answers, limits, time-out and concurrency.
+        cache: folder of remembered answers and of the log (see ``cache``); ``None`` keeps neither.
         backoff_s: the first wait between tries where the server names none; it doubles each time.
 
     Raises:
-        InputError: no key for the hosted endpoint, a key that cannot be one, or a ``base_url`` that is no URL or
-            may carry a secret (the configuration is written into every artifact).
+        InputError: no key for the hosted endpoint, a key that cannot be one, a ``base_url`` that is no URL or
+            may carry a secret (the configuration is written into every artifact), or a cache that cannot be
+            written.
     """
 
-    def __init__(self, config: AgentConfig, *, backoff_s: float = 1.0) -> None:
-        _check_url(config.base_url or HOSTED_URL)
+    def __init__(self, config: AgentConfig, *, cache: Path | None = None, backoff_s: float = 1.0) -> None:
+        self._url = config.base_url or HOSTED_URL
+        check_url(self._url)
         key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key and config.base_url is None:
             raise InputError(
@@ -97,6 +88,7 @@ class ChatProvider:
             raise InputError(f"{KEY_VARIABLE}: holds characters that no key has, such as line breaks")
         self._config = config
         self._key = key
+        self._cache = AnswerCache(cache, self._url)
         self._backoff_s = backoff_s
 
     def ask(self, questions: Sequence[Question], report: Reporter) -> list[Reply]:
@@ -104,12 +96,12 @@ class ChatProvider:
 
     async def _ask(self, questions: Sequence[Question], report: Reporter) -> list[Reply]:
         async with openai.AsyncOpenAI(
-            base_url=self._config.base_url or HOSTED_URL,
+            base_url=self._url,
             api_key=self._key or "none",
             timeout=self._config.timeout_s,
             max_retries=0,
         ) as client:
-            session = _Session(client, self._config, self._key, self._backoff_s)
+            session = _Session(self._config, self._cache, self._endpoint(client))
             done = 0
 
             async def answered(question: Question) -> Reply:
@@ -119,224 +111,166 @@ class ChatProvider:
                 report(done, question.name)
                 return reply
 
-            return list(await asyncio.gather(*(answered(question) for question in questions)))
+            replies = list(await asyncio.gather(*(answered(question) for question in questions)))
+        LOGGER.info("%d answers from the endpoint, %d from the cache", session.bought, session.found)
+        return replies
+
+    def _endpoint(self, client: openai.AsyncOpenAI) -> Endpoint:
+        def record(request: Request, latency_s: float, outcome: ChatCompletion | str) -> None:
+            turn = outcome if isinstance(outcome, str) else read_turn(outcome, endpoint.redact)
+            _record(self._cache, self._config, request, turn, source="endpoint", latency_s=round(latency_s, 3))
+
+        endpoint = Endpoint(client, self._key, self._config.timeout_s, self._backoff_s, record)
+        return endpoint
 
 
 @dataclass
 class _Session:
     """One round's dialogues with one endpoint, and what was learnt about the endpoint on the way."""
 
-    client: openai.AsyncOpenAI
     config: AgentConfig
-    key: str
-    backoff_s: float
+    cache: AnswerCache
+    endpoint: Endpoint
     prompts: Prompts = field(default_factory=load_prompts)
-    structured: bool = True
     down: str = ""
     failures: int = 0
+    bought: int = 0
+    found: int = 0
 
     def __post_init__(self) -> None:
         self.gate = asyncio.Semaphore(self.config.concurrency)
+        self.purse = Purse(self.config)
+        self.structured = self.config.structured_output != "text"
+        self.parameters = dict(self.config.parameters)
 
     async def reply(self, question: Question) -> Reply:
         """Hold the dialogue about one class; never raises for what the endpoint does."""
         async with self.gate:
-            messages = self.prompts.opening(question)
-            cost = _Cost(model=self.config.model)
+            opening = self.prompts.opening(question)
+            bill = _Bill(self.config.model, digest_of(self._request(opening, question, structured=self.structured)))
             answer, note = None, ""
             try:
-                answer, note = await self._dialogue(question, messages, cost)
-            except _UnavailableError as error:
-                note = self._note(error)
+                answer, note = await self._dialogue(question, opening, bill)
+            except UnavailableError as error:
+                note = self.endpoint.note(error)
             return Reply(
                 answer=answer,
                 provider=OPENAI,
                 note=note,
-                model=self._redact(cost.model),
+                model=self.endpoint.redact(bill.model),
                 prompt_version=self.prompts.version,
-                request_hash=digest_of(self._request(messages, question)),
-                prompt_tokens=cost.prompt_tokens,
-                completion_tokens=cost.completion_tokens,
+                request_hash=bill.request_hash,
+                prompt_tokens=bill.prompt_tokens,
+                completion_tokens=bill.completion_tokens,
             )
 
-    async def _dialogue(self, question: Question, opening: list[Message], cost: _Cost) -> tuple[Answer | None, str]:
-        messages, problem = list(opening), ""
-        for _ in range(1 + REPAIR_TURNS):
-            completion = await self._complete(messages, question)
-            cost.add(completion)
-            said, problem = _read(completion)
-            said = self._redact(said)
+    async def _dialogue(self, question: Question, opening: list[Message], bill: _Bill) -> tuple[Answer | None, str]:
+        messages, problem = opening, ""
+        for number in range(1 + REPAIR_TURNS):
+            request, turn = await self._turn(messages, question)
+            bill.add(turn)
+            if number == 0:
+                bill.request_hash = digest_of(request)
+            problem = turn.problem
             if not problem:
-                answer = parse_answer(said)
+                answer = parse_answer(turn.said)
                 problem = answer if isinstance(answer, str) else complaint(answer, load_layout(question.layout))
                 if isinstance(answer, Answer) and not problem:
                     return answer, ""
-            messages += self.prompts.repair_turn(question, said[:LONGEST_QUOTE], problem)
-        return None, f"no usable answer after {REPAIR_TURNS} repair turns: {self._note(problem)}"
+            messages = messages + self.prompts.repair_turn(question, turn.said[:LONGEST_QUOTE], problem)
+        return None, f"no usable answer after {REPAIR_TURNS} repair turns: {self.endpoint.note(problem)}"
 
-    async def _complete(self, messages: list[Message], question: Question) -> ChatCompletion:
-        """Send one turn; a server that rejects structured output is asked in plain text from then on."""
+    async def _turn(self, messages: list[Message], question: Question) -> tuple[Request, Turn]:
+        """Return a turn and the request that it answers: from the cache if it is there, else from the endpoint."""
+        for structured in self._forms():
+            request = self._request(messages, question, structured=structured)
+            if turn := self._remembered(request):
+                return request, turn
         if self.down:
-            raise _UnavailableError(f"not sent: {self.down}")
+            raise UnavailableError(f"not sent: {self.down}")
         try:
-            completion = await self._structured_or_plain(messages, question)
-        except _UnavailableError as error:
+            request, turn = await self._adapted(messages, question)
+        except UnavailableError as error:
             self.failures += error.outage
             if error.final or self.failures >= FAILURES_OF_AN_OUTAGE:
                 self._give_up(error)
             raise
         self.failures = 0
-        return completion
+        return request, turn
 
-    async def _structured_or_plain(self, messages: list[Message], question: Question) -> ChatCompletion:
-        try:
-            return await self._send(self._request(messages, question))
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if not self.structured:
-                raise _UnavailableError(_describe(error)) from None
-        plain = self._request(messages, question, structured=False)
-        try:
-            completion = await self._send(plain)
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            raise _UnavailableError(_describe(error)) from None
-        if self.structured:
-            LOGGER.info("the endpoint rejects response_format; asking in plain text")
-        self.structured = False
-        return completion
+    def _forms(self) -> tuple[bool, ...]:
+        """Return the forms, structured or not, in which a question may have been asked before."""
+        return (True, False) if self.config.structured_output == "auto" else (self.structured,)
 
-    def _request(
-        self, messages: list[Message], question: Question, *, structured: bool | None = None
-    ) -> dict[str, Any]:
-        request: dict[str, Any] = {"model": self.config.model, "messages": messages}
-        if self.structured if structured is None else structured:
+    async def _adapted(self, messages: list[Message], question: Question) -> tuple[Request, Turn]:
+        """Send one turn, without what the server rejects: parameters that it names, then the schema (``auto``)."""
+        structured = self.structured
+        while True:
+            request = self._request(messages, question, structured=structured)
+            try:
+                turn = self._remembered(request) or await self._paid(request)
+            except RejectedError as error:
+                if named := [name for name in self.config.parameters if name in request and error.names(name)]:
+                    self._leave_out(named)
+                elif structured and self.config.structured_output == "auto":
+                    structured = False
+                else:
+                    raise UnavailableError(str(error)) from None
+                continue
+            if self.structured and not structured:
+                LOGGER.info("the endpoint rejects response_format; asking in plain text")
+                self.structured = False
+            return request, turn
+
+    def _remembered(self, request: Request) -> Turn | None:
+        turn = self.cache.find(request)
+        if turn:
+            self.found += 1
+            self.purse.pay(turn.prompt_tokens, turn.completion_tokens)
+            _record(self.cache, self.config, request, turn, source="cache")
+        return turn
+
+    async def _paid(self, request: Request) -> Turn:
+        estimated = estimate_request(request, self.config)
+        if limit := self.purse.reserve(estimated):
+            raise UnavailableError(f"not sent: this round's {limit} is used up")
+        try:
+            turn = read_turn(await self.endpoint.send(request), self.endpoint.redact)
+        finally:
+            self.purse.release(estimated)
+        self.purse.pay(turn.prompt_tokens, turn.completion_tokens)
+        self.cache.keep(request, turn)
+        self.bought += 1
+        return turn
+
+    def _request(self, messages: list[Message], question: Question, *, structured: bool) -> Request:
+        request: Request = {"model": self.config.model, "messages": messages, **self.parameters}
+        if structured:
             request["response_format"] = answer_schema(question)
         return request
 
-    async def _send(self, request: dict[str, Any]) -> ChatCompletion:
-        """Send a request, again if the failure may pass; status 400 and 422 are the caller's to judge."""
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(ATTEMPTS), retry=retry_if_exception(_may_pass), wait=self._wait, reraise=True
-        )
-        try:
-            return await retrying(self._send_once, request)
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            raise
-        except openai.APIStatusError as error:
-            raise _UnavailableError(_describe(error), final=_is_final(error), outage=True) from None
-        except (openai.APIError, _BadBodyError, TimeoutError) as error:
-            raise _UnavailableError(f"{_describe(error)}, {ATTEMPTS} tries", outage=True) from None
+    def _leave_out(self, parameters: Sequence[str]) -> None:
+        for name in parameters:
+            if self.parameters.pop(name, None) is not None:
+                LOGGER.warning("the endpoint rejects the parameter %s; asking without it", name)
 
-    async def _send_once(self, request: dict[str, Any]) -> ChatCompletion:
-        try:
-            # The client's own time-out restarts with every byte received; this one does not.
-            async with asyncio.timeout(self.config.timeout_s):
-                completion = await self.client.chat.completions.create(**request)
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            raise _BadBodyError("the body is not JSON") from None
-        if not isinstance(completion, ChatCompletion):
-            raise _BadBodyError("the body is not JSON")
-        return completion
-
-    def _wait(self, state: RetryCallState) -> float:
-        named = _retry_after(state.outcome.exception() if state.outcome else None)
-        return wait_random_exponential(self.backoff_s, max=30.0)(state) if named is None else named
-
-    def _give_up(self, reason: _UnavailableError) -> None:
+    def _give_up(self, reason: UnavailableError) -> None:
         if not self.down:
-            self.down = self._note(reason)
+            self.down = self.endpoint.note(reason)
             LOGGER.warning("the endpoint is left alone for the rest of this round: %s", self.down)
 
-    def _redact(self, text: str) -> str:
-        """Remove the key, should a server quote it."""
-        return text.replace(self.key, "***") if self.key else text
 
-    def _note(self, reason: object) -> str:
-        return " ".join(self._redact(str(reason)).split())[:LONGEST_NOTE]
-
-
-def _check_url(text: str) -> None:
-    try:
-        url = urlsplit(text)
-        valid = url.scheme in ("http", "https") and url.hostname and url.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
-        raise InputError(f"config: agent.base_url: found {text!r}, expected an http(s) URL")
-    if url.username or url.password or url.query:
-        raise InputError(
-            f"config: agent.base_url: carries a user, password or query; the key belongs into {KEY_VARIABLE}"
-        )
-
-
-def _read(completion: ChatCompletion) -> tuple[str, str]:
-    """Return what the model said, and what is wrong with the turn itself (empty if nothing).
-
-    The client does not validate what it receives: any field may be absent or of any type.
-    """
-    choices = completion.choices if isinstance(completion.choices, list) else []
-    choice = choices[0] if choices else None
-    message = getattr(choice, "message", None)
-    if message is None:
-        return "", "the server returned no choice"
-    content = getattr(message, "content", None)
-    said = content if isinstance(content, str) else ""
-    finish = getattr(choice, "finish_reason", None)
-    if refusal := getattr(message, "refusal", None):
-        return said or str(refusal), "the model refused"
-    if finish == "content_filter":
-        return said, "the content filter stopped the answer"
-    if finish == "length":
-        return said, "the answer was cut off (finish_reason length)"
-    return said, "" if said.strip() else "the answer is empty"
-
-
-def _tokens(completion: ChatCompletion, name: str) -> int:
-    count = getattr(completion.usage, name, 0)
-    return count if isinstance(count, int) and count > 0 else 0
-
-
-def _may_pass(error: BaseException | None) -> bool:
-    """Tell whether the same request may succeed later."""
-    if isinstance(error, openai.APIStatusError):
-        return not _is_final(error) and (error.status_code in (408, 409, 429) or error.status_code >= 500)
-    return isinstance(error, openai.APIConnectionError | _BadBodyError | TimeoutError)
-
-
-def _is_final(error: openai.APIStatusError) -> bool:
-    """Tell whether every other request would fail likewise. A 403 may be about one prompt (moderation)."""
-    if error.code == "insufficient_quota" or error.status_code in (401, 402, 404, 405):
-        return True
-    return (_retry_after(error) or 0) > LONGEST_WAIT_S
-
-
-def _retry_after(error: BaseException | None) -> float | None:
-    """Return the seconds that the server asks to wait, given as a number or as a date; ``None`` if it does not."""
-    if not isinstance(error, openai.APIStatusError):
-        return None
-    value = error.response.headers.get("retry-after", "")
-    if value.replace(".", "", 1).isdecimal():
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max((until - datetime.now(UTC)).total_seconds(), 0.0)
-
-
-def _describe(error: BaseException) -> str:
-    """Put a failure into a few words; what the server says may still quote the key (see ``_redact``)."""
-    if isinstance(error, openai.APIStatusError):
-        # Servers quote parts of the key when they reject it, so their words stay out.
-        if error.status_code in (401, 403):
-            rejected = f"{KEY_VARIABLE} is not accepted" if error.status_code == 401 else "access denied"
-            return f"HTTP {error.status_code}: {rejected}"
-        if error.code == "insufficient_quota":
-            return f"HTTP {error.status_code}: the quota is used up"
-        said = error.body.get("message") if isinstance(error.body, dict) else None
-        return f"HTTP {error.status_code}: {said or error.message}"
-    if isinstance(error, openai.APITimeoutError | TimeoutError):
-        return "no answer in time"
-    if isinstance(error, openai.APIConnectionError):
-        return "no connection to the endpoint"
-    return str(error) or type(error).__name__
+def _record(cache: AnswerCache, config: AgentConfig, request: Request, outcome: Turn | str, **fields: Any) -> None:
+    if isinstance(outcome, str):
+        cache.record(request, **fields, problem=outcome)
+        return
+    tokens = {"prompt_tokens": outcome.prompt_tokens, "completion_tokens": outcome.completion_tokens}
+    cache.record(
+        request,
+        **fields,
+        **tokens,
+        cost=cost(config, **tokens),
+        served_by=outcome.model,
+        fingerprint=outcome.fingerprint,
+        problem=outcome.problem,
+    )

@@ -24,9 +24,10 @@ def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact]):
         from pathlib import Path
 
         from components.agent import core
+        from components.agent.cache import folder_of_environment
         from components.contracts.config import AgentStage, parse_section
 
-        core.run_round(parse_section(AgentStage, stage), Path(constraints.path))
+        core.run_round(parse_section(AgentStage, stage), Path(constraints.path), cache=folder_of_environment())
         constraints.metadata.update(describe(constraints.path))
 
 
@@ -57,6 +58,7 @@ def agent(
         from pathlib import Path
 
         from components.agent import core
+        from components.agent.cache import folder_of_environment
         from components.contracts.config import AgentStage, parse_section
 
         core.run_round(
@@ -66,5 +68,6 @@ def agent(
             round_number=round_number,
             confusion=Path(confusion.path),
             previous=Path(previous.path),
+            cache=folder_of_environment(),
         )
         constraints.metadata.update(describe(constraints.path))

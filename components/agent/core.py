@@ -8,22 +8,34 @@ about the classes whose confusions are new, and keeps what stands about the othe
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
+from components.agent.budget import cost, estimate
 from components.agent.chat import ChatProvider
 from components.agent.encoder import ENCODER, SentenceEncoder
-from components.agent.priors import Priors, load_priors
+from components.agent.priors import load_priors
 from components.agent.providers import LOGGER, NO_PRIOR, OfflineProvider, Provider, Question, Rival, opening
-from components.agent.questioner import Plan, PlannedClass, plan_opening, plan_round
+from components.agent.questioner import plan_opening, plan_round
 from components.agent.selector import select, unchanged
 from components.contracts import confusion as confusions
 from components.contracts import constraints
-from components.contracts.config import AgentStage, DataConfig
+from components.contracts.config import AgentConfig, AgentStage, DataConfig
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
+from components.contracts.plan import Estimate, Plan, PlannedClass
 from components.contracts.skeleton import load_layout
 from components.runtime.progress import progress
+
+
+@dataclass(frozen=True)
+class _Round:
+    """A planned round: what stands so far, whom to ask, and what it was made from."""
+
+    standing: list[ClassConstraint]
+    plan: Plan
+    made_from: dict[str, str]
 
 
 def run_round(
@@ -34,6 +46,7 @@ def run_round(
     round_number: int = 0,
     confusion: Path | None = None,
     previous: Path | None = None,
+    cache: Path | None = None,
 ) -> None:
     """Write the constraints of one round.
 
@@ -44,46 +57,71 @@ def run_round(
         round_number: 0 for the priors, r for what follows training round r.
         confusion: from round 1, the ``confusion`` artifact of training round ``round_number``.
         previous: from round 1, the ``constraints`` artifact that this training round used.
+        cache: folder where an LLM's answers are remembered and every request is logged, so that no question
+            is paid for twice; ``None`` keeps neither.
 
     Raises:
         InputError: an input is missing, damaged, of another dataset, stream or round, or the provider is
             not configured. A provider that fails is no error: its classes keep their constraints.
     """
+    provider = _provider(stage, cache)
+    planned = _plan(stage, stream, round_number, confusion, previous)
+    classes = _carry_out(planned, provider, stage, round_number)
+    _log_summary(classes, planned.plan, stage.agent, stream, round_number)
+    text = SentenceEncoder().encode([constraint.description for constraint in classes])
+    result = Constraints(stage.data.layout, round_number, stream, ENCODER, tuple(classes), text, plan=planned.plan)
+    constraints.write(output, result, made_from=planned.made_from, config=stage)
+
+
+def plan_of_round(
+    stage: AgentStage,
+    *,
+    stream: str = "",
+    round_number: int = 0,
+    confusion: Path | None = None,
+    previous: Path | None = None,
+) -> Plan:
+    """Return the plan by which ``run_round`` would ask, without asking anything; arguments and errors are its."""
+    return _plan(stage, stream, round_number, confusion, previous).plan
+
+
+def _provider(stage: AgentStage, cache: Path | None) -> Provider:
+    if stage.agent.provider == "openai":
+        return ChatProvider(stage.agent, cache=cache)
+    return OfflineProvider(load_priors(stage.agent.priors))
+
+
+def _plan(stage: AgentStage, stream: str, round_number: int, confusion: Path | None, previous: Path | None) -> _Round:
     priors = load_priors(stage.agent.priors)
-    provider = _provider(stage, priors)
     made_from = {"priors": priors.sha256} if priors.sha256 else {}
     if round_number == 0:
         if confusion is not None or previous is not None:
             raise InputError("round 0 takes neither a confusion nor previous constraints")
         standing = opening(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
-        # Offline, the priors are the answer to the first round.
-        plan = plan_opening(standing, stage.agent) if stage.agent.provider != "offline" else None
     else:
         counts, before = _open_inputs(stage.data, stream, round_number, confusion, previous)
         made_from |= {"confusion": counts.digest, "previous": before.digest}
         standing = list(before.classes)
-        plan = plan_round(counts.train, standing, stage.agent)
-    classes = _carry_out(plan, standing, provider, stage, round_number) if plan else standing
-    _log_summary(classes, len(plan.order) if plan else 0, stream, round_number)
-    text = SentenceEncoder().encode([constraint.description for constraint in classes])
-    result = Constraints(stage.data.layout, round_number, stream, ENCODER, tuple(classes), text)
-    constraints.write(output, result, made_from=made_from, config=stage)
+
+    def estimated(planned: PlannedClass) -> Estimate:
+        return estimate(_question(planned, standing, stage), stage.agent)
+
+    if round_number == 0:
+        return _Round(standing, plan_opening(standing, stage.agent, estimated), made_from)
+    return _Round(standing, plan_round(counts.train, standing, stage.agent, estimated), made_from)
 
 
-def _provider(stage: AgentStage, priors: Priors) -> Provider:
-    return ChatProvider(stage.agent) if stage.agent.provider == "openai" else OfflineProvider(priors)
-
-
-def _carry_out(
-    plan: Plan, standing: list[ClassConstraint], provider: Provider, stage: AgentStage, round_number: int
-) -> list[ClassConstraint]:
+def _carry_out(planned: _Round, provider: Provider, stage: AgentStage, round_number: int) -> list[ClassConstraint]:
     """Ask what the plan says and return all constraints, in label order."""
+    plan, standing = planned.plan, planned.standing
+    if round_number == 0 and stage.agent.provider == "offline":
+        return standing  # the priors are what the offline provider has to say
     questions = [_question(plan.classes[label], standing, stage) for label in plan.order]
     with progress("agent", len(questions), LOGGER) as report:
         replies = provider.ask(questions, report) if questions else []
     classes = [
-        unchanged(constraint, f"not asked: {planned.reason}", round_number=round_number)
-        for planned, constraint in zip(plan.classes, standing, strict=True)
+        unchanged(constraint, f"not asked: {planned_class.reason}", round_number=round_number)
+        for planned_class, constraint in zip(plan.classes, standing, strict=True)
     ]
     for question, reply in zip(questions, replies, strict=True):
         classes[question.label] = select(
@@ -92,6 +130,7 @@ def _carry_out(
             standing[question.label],
             round_number=round_number,
             max_joints=stage.agent.max_joints,
+            fixed_joints=stage.agent.joints == "fixed" and round_number > 0,
         )
     return classes
 
@@ -99,15 +138,15 @@ def _carry_out(
 def _question(planned: PlannedClass, standing: list[ClassConstraint], stage: AgentStage) -> Question:
     names = load_layout(stage.data.layout).joints
     own = standing[planned.label]
-    rivals = (standing[confused.label] for confused in planned.confused)
+    rivals = [(standing[confused.label], confused.share) for confused in planned.confused]
     return Question(
         label=own.label,
         name=own.name,
         description=own.description,
         joints=tuple(names[joint] for joint in own.joints),
         rivals=tuple(
-            Rival(rival.label, rival.name, rival.description, tuple(names[joint] for joint in rival.joints))
-            for rival in rivals
+            Rival(rival.label, rival.name, rival.description, tuple(names[joint] for joint in rival.joints), share)
+            for rival, share in rivals
         ),
         layout=stage.data.layout,
         dimensions=stage.data.dimensions,
@@ -142,14 +181,20 @@ def _expect(path: Path, field: str, found: object, expected: object) -> None:
         raise InputError(f"{path}: {field}: found {found!r}, expected {expected!r}")
 
 
-def _log_summary(classes: list[ClassConstraint], asked: int, stream: str, round_number: int) -> None:
+def _log_summary(
+    classes: list[ClassConstraint], plan: Plan, config: AgentConfig, stream: str, round_number: int
+) -> None:
     origins = [constraint.provenance for constraint in classes]
     counts = sorted(Counter(origin.status for origin in origins).items())
     where = f"round {round_number}" + (f", stream {stream}" if stream else "")
-    LOGGER.info("%s: %d classes asked; %s", where, asked, ", ".join(f"{count} {status}" for status, count in counts))
+    told = ", ".join(f"{count} {status}" for status, count in counts)
+    LOGGER.info("%s: %d classes asked; %s", where, len(plan.order), told)
     notes = Counter(origin.note for origin in origins if origin.status != "answered" and origin.note != NO_PRIOR)
     for note, count in notes.most_common(5):
         if note:
             LOGGER.info("  %d unchanged: %s", count, note)
-    if tokens := sum(origin.prompt_tokens + origin.completion_tokens for origin in origins):
-        LOGGER.info("  %d tokens", tokens)
+    prompt = sum(origin.prompt_tokens for origin in origins)
+    completion = sum(origin.completion_tokens for origin in origins)
+    if prompt + completion:
+        money = cost(config, prompt, completion)
+        LOGGER.info("  %d tokens%s", prompt + completion, "" if money is None else f", cost {money:.4f}")

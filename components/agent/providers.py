@@ -25,12 +25,16 @@ MIN_DISTINCTIVE = 3
 
 @dataclass(frozen=True)
 class Rival:
-    """A class to be told apart from the one asked about, with what stands about it now."""
+    """A class to be told apart from the one asked about, with what stands about it now.
+
+    ``share``: the pair's mistakes per sample of the class asked about. No prompt speaks of it.
+    """
 
     label: int
     name: str
     description: str
     joints: tuple[str, ...]
+    share: float = 0.0
 
 
 @dataclass(frozen=True)

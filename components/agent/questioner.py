@@ -8,46 +8,18 @@ by the batch they fell in and sees only the last epoch (QUIRKS 2, 4).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from components.contracts.config import AgentConfig
 from components.contracts.constraints import ClassConstraint
+from components.contracts.plan import Budget, Confused, Estimate, Plan, PlannedClass
 
-
-@dataclass(frozen=True)
-class Confused:
-    """A class confused with another: its number, the pair's mistakes, and these per sample of the other."""
-
-    label: int
-    count: int
-    share: float
-
-
-class PlannedClass(BaseModel):
-    """Whether a class is asked about this round, and why; ``confused`` is ranked, the worst first."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    label: int
-    name: str
-    asked: bool
-    confused: tuple[Confused, ...] = ()
-    reason: str
-
-
-class Plan(BaseModel):
-    """What becomes of each class this round, in label order; ``order`` is the order of asking."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    classes: tuple[PlannedClass, ...]
-    order: tuple[int, ...]
+Estimator = Callable[[PlannedClass], Estimate]
+"""Says what asking about a class should cost."""
 
 
 def pair_counts(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -80,7 +52,9 @@ def rank(
     lists = []
     for label, row in enumerate(pairs):
         ranked = np.argsort(-row, kind="stable")
-        confused = (Confused(int(other), int(row[other]), float(shares[label, other])) for other in ranked)
+        confused = (
+            Confused(label=int(other), count=int(row[other]), share=float(shares[label, other])) for other in ranked
+        )
         listed = [c for c in confused if c.label != label and c.count >= max(min_count, 1) and c.share >= min_share]
         lists.append(tuple(listed[:top_k]))
     return lists
@@ -98,51 +72,123 @@ def confused_classes(confusion: npt.NDArray[np.int64], config: AgentConfig) -> l
     )
 
 
-def plan_round(confusion: npt.NDArray[np.int64], previous: Sequence[ClassConstraint], config: AgentConfig) -> Plan:
+def plan_round(
+    confusion: npt.NDArray[np.int64],
+    previous: Sequence[ClassConstraint],
+    config: AgentConfig,
+    estimate: Estimator | None = None,
+) -> Plan:
     """Decide which classes to ask about after a round of training.
 
-    A class is asked if others were confused with it and they are not exactly those that its constraint
-    already tells it apart from. The most confused come first (mistakes of the listed pairs, then class
-    number) and no more than ``config.max_requests`` are asked; every other class keeps its constraint.
+    A class is asked if others were confused with it and it was never told apart from any, or its confusions
+    have changed materially since (``change`` above ``config.material_change``). The most confused come first
+    (mistakes of the listed pairs, then class number), as far as the budget goes; every other class keeps its
+    constraint.
+
+    Args:
+        confusion: int64 ``[C, C]``, samples by (true class, predicted class), of the training split.
+        previous: the constraints that the round trained with, in label order.
+        config: thresholds and budget.
+        estimate: what asking about a class should cost; by default nothing.
     """
-    lists = confused_classes(confusion, config)
-    candidates = [
-        label for label, listed in enumerate(lists) if listed and not _is_known(listed, previous[label].told_apart_from)
-    ]
-    candidates.sort(key=lambda label: (-sum(confused.count for confused in lists[label]), label))
-    order = tuple(candidates[: config.max_requests])
-    beyond = set(candidates[config.max_requests :])
     names = [constraint.name for constraint in previous]
-    classes = []
-    for label, listed in enumerate(lists):
-        asked = label in order
-        if asked:
-            reason = "confused with " + ", ".join(f"{names[c.label]} ({c.count})" for c in listed)
-        elif label in beyond:
-            reason = f"beyond this round's max_requests ({config.max_requests})"
-        elif listed:
-            reason = "confused with the same classes as before"
-        else:
-            reason = "no confusion above the thresholds"
-        classes.append(PlannedClass(label=label, name=names[label], asked=asked, confused=listed, reason=reason))
-    return Plan(classes=tuple(classes), order=order)
-
-
-def plan_opening(previous: Sequence[ClassConstraint], config: AgentConfig) -> Plan:
-    """Decide whom to ask about before any training: the first ``config.max_requests`` classes."""
-    order = tuple(range(min(len(previous), config.max_requests)))
-    beyond = f"beyond this round's max_requests ({config.max_requests})"
-    classes = tuple(
-        PlannedClass(
+    candidates: list[PlannedClass] = []
+    left: list[PlannedClass] = []
+    for constraint, listed in zip(previous, confused_classes(confusion, config), strict=True):
+        changed = change(listed, constraint)
+        known = changed is not None and changed <= config.material_change
+        planned = PlannedClass(
             label=constraint.label,
             name=constraint.name,
-            asked=constraint.label < len(order),
-            reason="first round" if constraint.label < len(order) else beyond,
+            asked=bool(listed) and not known,
+            confused=listed,
+            change=changed,
+            reason=_reason(listed, known, names),
         )
+        (candidates if planned.asked else left).append(planned)
+    candidates.sort(key=lambda planned: (-sum(confused.count for confused in planned.confused), planned.label))
+    return _within_budget(candidates, left, config, estimate)
+
+
+def plan_opening(previous: Sequence[ClassConstraint], config: AgentConfig, estimate: Estimator | None = None) -> Plan:
+    """Decide whom to ask about before any training: every class, in order, as far as the budget goes.
+
+    Offline nobody is asked: the written priors are the answer.
+    """
+    asked = config.provider != "offline"
+    reason = "first round" if asked else "the written priors are the answer to the first round"
+    classes = [
+        PlannedClass(label=constraint.label, name=constraint.name, asked=asked, reason=reason)
         for constraint in previous
+    ]
+    return _within_budget(classes, [], config, estimate) if asked else _within_budget([], classes, config, estimate)
+
+
+def change(listed: Sequence[Confused], constraint: ClassConstraint) -> float | None:
+    """Measure how much a class's confusions differ from those that its constraint answered.
+
+    Returns:
+        The sum of ``|share now - share then|`` over the classes listed now or told apart from then, a share
+        being 0 where a class does not stand; ``None`` if the class was not told apart from any. Where the
+        shares of then are unknown (schema 1.0), 0 if the same classes are listed and 1 otherwise.
+    """
+    if not constraint.told_apart_from:
+        return None
+    now = {confused.label: confused.share for confused in listed}
+    if not constraint.shares:
+        return float(now.keys() != set(constraint.told_apart_from))
+    then = dict(zip(constraint.told_apart_from, constraint.shares, strict=True))
+    return float(sum(abs(now.get(label, 0.0) - then.get(label, 0.0)) for label in sorted(now.keys() | then.keys())))
+
+
+def _reason(listed: Sequence[Confused], known: bool, names: Sequence[str]) -> str:
+    if not listed:
+        return "no confusion above the thresholds"
+    if known:
+        return "its confusions did not change materially since it was asked about"
+    return "confused with " + ", ".join(f"{names[confused.label]} ({confused.count})" for confused in listed)
+
+
+def _within_budget(
+    candidates: Sequence[PlannedClass], left: Sequence[PlannedClass], config: AgentConfig, estimate: Estimator | None
+) -> Plan:
+    """Take the candidates in their order until one does not fit; it and all after it are left."""
+    asked: list[PlannedClass] = []
+    classes = list(left)
+    total = Estimate()
+    beyond = ""
+    for candidate in candidates:
+        cost = estimate(candidate) if estimate else Estimate()
+        beyond = beyond or _beyond(len(asked) + 1, _sum(total, cost), config)
+        if beyond:
+            update = {"asked": False, "reason": f"beyond this round's {beyond}", "estimate": cost}
+            classes.append(candidate.model_copy(update=update))
+        else:
+            total = _sum(total, cost)
+            asked.append(candidate.model_copy(update={"estimate": cost}))
+    return Plan(
+        budget=Budget(requests=config.max_requests, tokens=config.max_tokens, cost=config.max_cost),
+        estimate=total,
+        order=tuple(planned.label for planned in asked),
+        classes=tuple(sorted([*asked, *classes], key=lambda planned: planned.label)),
     )
-    return Plan(classes=classes, order=order)
 
 
-def _is_known(listed: Sequence[Confused], told_apart_from: Sequence[int]) -> bool:
-    return {confused.label for confused in listed} == set(told_apart_from)
+def _beyond(requests: int, total: Estimate, config: AgentConfig) -> str:
+    """Name the first limit that is passed; empty if none is."""
+    if requests > config.max_requests:
+        return f"max_requests ({config.max_requests})"
+    if config.max_tokens is not None and total.tokens > config.max_tokens:
+        return f"max_tokens ({config.max_tokens})"
+    if config.max_cost is not None and (total.cost or 0.0) > config.max_cost:
+        return f"max_cost ({config.max_cost:g})"
+    return ""
+
+
+def _sum(one: Estimate, other: Estimate) -> Estimate:
+    unpriced = one.cost is None and other.cost is None
+    return Estimate(
+        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
+        completion_tokens=one.completion_tokens + other.completion_tokens,
+        cost=None if unpriced else round((one.cost or 0.0) + (other.cost or 0.0), 6),
+    )

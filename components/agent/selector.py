@@ -76,7 +76,13 @@ def complaint(answer: Answer, layout: Layout) -> str:
 
 
 def select(
-    question: Question, reply: Reply, standing: ClassConstraint, *, round_number: int, max_joints: int
+    question: Question,
+    reply: Reply,
+    standing: ClassConstraint,
+    *,
+    round_number: int,
+    max_joints: int,
+    fixed_joints: bool = False,
 ) -> ClassConstraint:
     """Make the constraint of one class that was asked about.
 
@@ -86,6 +92,7 @@ def select(
         standing: the constraint in force so far; it stays where the reply is unusable.
         round_number: the round that this is.
         max_joints: the longest list of joints; the first ones of the answer stay.
+        fixed_joints: take the description only; the standing joints stay.
 
     Returns:
         The new constraint, status ``answered``, or the standing one with a note that says why it stays.
@@ -105,14 +112,15 @@ def select(
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         round=round_number,
-        note=_notes(reply.note, resolved, max_joints),
+        note=reply.note if fixed_joints else _notes(reply.note, resolved, max_joints),
     )
     return ClassConstraint(
         label=question.label,
         name=question.name,
         description=_clean(reply.answer.description),
-        joints=tuple(sorted(resolved.joints[:max_joints])),
+        joints=standing.joints if fixed_joints else tuple(sorted(resolved.joints[:max_joints])),
         told_apart_from=tuple(rival.label for rival in question.rivals),
+        shares=tuple(rival.share for rival in question.rivals),
         provenance=provenance,
     )
 

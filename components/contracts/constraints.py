@@ -2,6 +2,7 @@
 
 ``constraints.json`` holds, per class, a description, its critical joints, the classes it was told apart
 from, and where the answer came from. ``text.npy`` is the description's embedding, ``[classes, D]``.
+``plan.json`` (from schema 1.1) says which classes were asked this round and why; see ``plan``.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.contracts.arrays import expect_shape
 from components.contracts.artifact import Manifest, Schema, digest, seal, staged
 from components.contracts.artifact import verify as verify_artifact
-from components.contracts.config import AgentStage
+from components.contracts.config import AgentConfig, AgentStage
 from components.contracts.errors import InputError
+from components.contracts.plan import Plan
 from components.contracts.skeleton import load_layout
 
-SCHEMA = Schema("constraints", 1, 0)
+SCHEMA = Schema("constraints", 1, 1)
 
 Status = Literal["prior", "no-prior", "answered", "kept"]
 """prior: from the written priors; no-prior: class name and all joints; answered: by the LLM this round;
@@ -47,7 +49,11 @@ class Provenance(BaseModel):
 
 
 class ClassConstraint(BaseModel):
-    """One class: ``label`` and ``told_apart_from`` are class numbers, ``joints`` joint numbers of the layout."""
+    """One class: ``label`` and ``told_apart_from`` are class numbers, ``joints`` joint numbers of the layout.
+
+    ``shares`` (from schema 1.1; empty if unknown): per class of ``told_apart_from``, the pair's mistakes per
+    sample of this class when it was asked about.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,12 +62,16 @@ class ClassConstraint(BaseModel):
     description: str = Field(min_length=1)
     joints: tuple[int, ...] = Field(min_length=1)
     told_apart_from: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
     provenance: Provenance
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """All classes in label order; ``text`` is float32 ``[classes, D]``; round 0 is the prior."""
+    """All classes in label order; ``text`` is float32 ``[classes, D]``; round 0 is the prior.
+
+    ``plan`` is ``None`` in artifacts of schema 1.0, which had none.
+    """
 
     layout: str
     round: int
@@ -69,6 +79,7 @@ class Constraints:
     encoder: str
     classes: tuple[ClassConstraint, ...]
     text: npt.NDArray[np.float32]
+    plan: Plan | None = None
     digest: str = ""
 
     def joint_mask(self) -> npt.NDArray[np.float32]:
@@ -95,13 +106,31 @@ def write(path: Path, constraints: Constraints, *, made_from: Mapping[str, str],
         "encoder": constraints.encoder,
         "text_dimensions": int(constraints.text.shape[1]),
         "status": _count([constraint.provenance.status for constraint in constraints.classes]),
-        "tokens": sum(c.provenance.prompt_tokens + c.provenance.completion_tokens for c in constraints.classes),
+        **_spent(constraints.classes, config.agent),
     }
     with staged(path) as scratch:
-        text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True)
-        (scratch / "constraints.json").write_text(text + "\n", encoding="utf-8")
+        _write_json(scratch / "constraints.json", document)
+        if constraints.plan is not None:
+            _write_json(scratch / "plan.json", constraints.plan.model_dump(mode="json"))
         np.save(scratch / "text.npy", constraints.text.astype(np.float32), allow_pickle=False)
         seal(scratch, SCHEMA, made_from=made_from, config=config.model_dump(mode="json"), about=about)
+
+
+def _write_json(file: Path, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True)
+    file.write_text(text + "\n", encoding="utf-8")
+
+
+def _spent(classes: tuple[ClassConstraint, ...], config: AgentConfig) -> dict[str, int | float]:
+    """Return the round's tokens and, if the model has a price, its cost.
+
+    An answer that came from a cache counts as when it was bought: the same inputs give the same bytes.
+    """
+    prompt = sum(constraint.provenance.prompt_tokens for constraint in classes)
+    completion = sum(constraint.provenance.completion_tokens for constraint in classes)
+    price = config.prices.get(config.model)
+    cost = {"cost": price.of(prompt, completion)} if price else {}
+    return {"tokens": prompt + completion, **cost}
 
 
 def _count(values: list[str]) -> dict[str, int]:
@@ -120,6 +149,7 @@ def open(path: Path) -> Constraints:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         classes = tuple(ClassConstraint.model_validate(entry) for entry in document["classes"])
         text = np.load(path / "text.npy", allow_pickle=False)
+        plan = path / "plan.json"
         constraints = Constraints(
             layout=document["layout"],
             round=document["round"],
@@ -127,6 +157,7 @@ def open(path: Path) -> Constraints:
             encoder=document["encoder"],
             classes=classes,
             text=text,
+            plan=Plan.model_validate_json(plan.read_bytes()) if plan.is_file() else None,
             digest=digest(path),
         )
     except (ValueError, KeyError, ValidationError) as error:
@@ -149,6 +180,12 @@ def _check(path: Path, constraints: Constraints) -> None:
             raise InputError(f"{where}: joints: {list(constraint.joints)} found, numbers 0 to {joints - 1} expected")
         if not all(0 <= other < count for other in constraint.told_apart_from):
             raise InputError(f"{where}: told_apart_from: a number is not a class, expected 0 to {count - 1}")
+        if constraint.shares and len(constraint.shares) != len(constraint.told_apart_from):
+            raise InputError(
+                f"{where}: shares: {len(constraint.shares)} found, {len(constraint.told_apart_from)} expected"
+            )
+    if constraints.plan is not None and len(constraints.plan.classes) != count:
+        raise InputError(f"{path / 'plan.json'}: {len(constraints.plan.classes)} classes found, {count} expected")
 
 
 def verify(path: Path) -> Manifest:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from components.agent.chat import ChatProvider
+from components.agent.providers import Question, Reply, Rival
 from components.contracts import confusion as confusions
 from components.contracts.config import AgentConfig, AgentStage, DataConfig, ModelConfig, TrainConfig, TrainStage
 from components.contracts.confusion import Confusion
@@ -26,6 +28,18 @@ NW_UCLA = (
     "doffing",
     "throw",
     "carry",
+)
+
+QUESTION = Question(
+    label=8,
+    name="throw",
+    description="An arm swings.",
+    joints=("right_hand", "right_wrist"),
+    rivals=(Rival(2, "drop trash", "A hand opens.", ("left_hand",)),),
+    layout="kinect20",
+    dimensions="3d",
+    max_persons=1,
+    max_joints=12,
 )
 
 
@@ -80,6 +94,7 @@ def completion(content: str | None, *, finish: str = "stop", refusal: str | None
         "object": "chat.completion",
         "created": 0,
         "model": "model-2024",
+        "system_fingerprint": "fp_1",
         "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
     }
@@ -126,3 +141,10 @@ class Endpoint:
     def asked(self, name: str) -> list[dict[str, Any]]:
         """Return the requests about one class, in order."""
         return [request for asked, request, _ in self.requests if asked == name]
+
+
+def ask(endpoint: Endpoint, *questions: Question, cache: Path | None = None, **config: Any) -> list[Reply]:
+    """Put questions, by default ``QUESTION``, to an endpoint."""
+    settings = AgentConfig(provider="openai", base_url=endpoint.url, **config)
+    provider = ChatProvider(settings, cache=cache, backoff_s=0.01)
+    return provider.ask(questions or [QUESTION], lambda done, note="": None)

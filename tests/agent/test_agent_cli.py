@@ -91,7 +91,7 @@ def test_show_prints_names_with_brackets_as_they_are(
         (["show", "nowhere"], "error: nowhere: no such file or directory"),
         (["run", "--config", "absent.yaml", "--output", "x"], "error: absent.yaml: cannot be read: No such file"),
         (["run", "--config", "CONFIG", "--output", "x", "--round", "1"], "error: round 1 needs the confusion artifact"),
-        (["run", "--config", "CONFIG", "--output", "s3://b/x"], "error: s3://b/x: scheme 's3' is not supported"),
+        (["run", "--config", "CONFIG", "--output", "ftp://b/x"], "error: ftp://b/x: scheme 'ftp' is not supported"),
         (["show", "HERE"], "not an artifact: manifest.json is missing"),
     ],
 )

@@ -171,6 +171,17 @@ class TestLaterRounds:
         }
 
 
+class TestFixedJoints:
+    def test_joints_of_round_zero_stay_and_descriptions_follow_the_confusion(self, scene: Scene) -> None:
+        moving = later_round(scene, scene.stage(), {("walk around", "carry"): 9})
+        before = constraints.open(scene.root / "c0")
+        fixed = later_round(scene, scene.stage(joints="fixed"), {("walk around", "carry"): 9})
+        assert (fixed.joint_mask() == before.joint_mask()).all()
+        assert (moving.joint_mask() != before.joint_mask()).any()
+        assert (fixed.text == moving.text).all()
+        assert (fixed.text != before.text).any()
+
+
 class TestContradictions:
     @pytest.fixture
     def before(self, scene: Scene) -> Path:

@@ -12,12 +12,13 @@ from threading import Barrier, Event
 from typing import Any
 
 import pytest
-from agent_helpers import NW_UCLA, Behaviour, Endpoint, Response, Scene, completion, failure, good, raw
+from agent_helpers import NW_UCLA, QUESTION, Behaviour, Endpoint, Response, Scene, ask, completion, failure, good, raw
 
-from components.agent.chat import ATTEMPTS, ChatProvider
+from components.agent.chat import ChatProvider
 from components.agent.core import run_round
+from components.agent.endpoint import ATTEMPTS
 from components.agent.prompts import load_prompts
-from components.agent.providers import Question, Reply, Rival
+from components.agent.providers import Reply
 from components.contracts import constraints
 from components.contracts.artifact import digest_of
 from components.contracts.config import AgentConfig
@@ -25,27 +26,11 @@ from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 
 KEY = "sk-secret-0123456789"
-QUESTION = Question(
-    label=8,
-    name="throw",
-    description="An arm swings.",
-    joints=("right_hand", "right_wrist"),
-    rivals=(Rival(2, "drop trash", "A hand opens.", ("left_hand",)),),
-    layout="kinect20",
-    dimensions="3d",
-    max_persons=1,
-    max_joints=12,
-)
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-def ask(endpoint: Endpoint, *questions: Question, **config: Any) -> list[Reply]:
-    settings = AgentConfig(provider="openai", base_url=endpoint.url, **config)
-    return ChatProvider(settings, backoff_s=0.01).ask(questions or [QUESTION], lambda done, note="": None)
 
 
 def scripted(endpoint: Endpoint, *behaviours: Behaviour) -> Reply:
@@ -244,6 +229,53 @@ class TestNoSchemaSupport:
         assert second.answer is not None
         assert ["response_format" in request for _, request, _ in endpoint.requests] == [True, False, False]
         assert first.request_hash == digest_of(endpoint.requests[1][1])
+
+
+class TestForms:
+    def test_text_never_demands_a_schema(self, endpoint: Endpoint) -> None:
+        endpoint.default = completion("Description: The arm whips.\nJoints: right hand, R elbow")
+        reply = ask(endpoint, structured_output="text")[0]
+        assert reply.answer is not None
+        assert "response_format" not in endpoint.requests[0][1]
+
+    def test_schema_never_does_without(self, endpoint: Endpoint) -> None:
+        endpoint.default = failure(400, "response_format is not supported")
+        reply = ask(endpoint, structured_output="schema")[0]
+        assert reply.note == "HTTP 400: response_format is not supported"
+        assert ["response_format" in request for _, request, _ in endpoint.requests] == [True]
+
+
+class TestParameters:
+    def test_are_sent_as_they_are(self, endpoint: Endpoint) -> None:
+        ask(endpoint, parameters={"temperature": 0.5, "seed": 3, "reasoning_effort": "low", "cache_prompt": True})
+        _, request, _ = endpoint.requests[0]
+        sent = {name: request[name] for name in ("temperature", "seed", "reasoning_effort", "cache_prompt")}
+        assert sent == {"temperature": 0.5, "seed": 3, "reasoning_effort": "low", "cache_prompt": True}
+        assert ask(endpoint, replace(QUESTION, name="carry"))[0].answer is not None
+        assert set(endpoint.requests[1][1]) == {"model", "messages", "response_format"}
+
+    @pytest.mark.parametrize("named", [{"param": "temperature"}, {"message": "Unsupported: 'temperature' is fixed."}])
+    def test_one_that_the_server_rejects_by_name_is_left_out_for_good(
+        self, endpoint: Endpoint, named: dict[str, str], log_lines: list[logging.LogRecord]
+    ) -> None:
+        def server(request: dict[str, Any]) -> Response:
+            if "temperature" in request:
+                return raw(400, json.dumps({"error": {"message": "no", **named}}))(request)
+            return good()(request)
+
+        endpoint.default = server
+        first, second = ask(
+            endpoint,
+            QUESTION,
+            replace(QUESTION, name="carry"),
+            concurrency=1,
+            parameters={"temperature": 0, "seed": 1},
+        )
+        assert first.answer is not None and second.answer is not None
+        assert ["temperature" in request for _, request, _ in endpoint.requests] == [True, False, False]
+        assert all("seed" in request and "response_format" in request for _, request, _ in endpoint.requests)
+        warnings = [record.getMessage() for record in log_lines if record.levelno == logging.WARNING]
+        assert warnings == ["the endpoint rejects the parameter temperature; asking without it"]
 
 
 class TestFaultsThatStay:

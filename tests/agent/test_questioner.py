@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.agent.questioner import Plan, confused_classes, pair_counts, plan_round, rank
-from components.contracts.config import AgentConfig
+from components.agent.questioner import change, confused_classes, pair_counts, plan_opening, plan_round, rank
+from components.contracts.config import AgentConfig, Price
 from components.contracts.constraints import ClassConstraint, Provenance
+from components.contracts.plan import Estimate, Plan, PlannedClass
+
+UNCHANGED = "its confusions did not change materially since it was asked about"
 
 
-def standing(classes: int, told_apart_from: dict[int, tuple[int, ...]] | None = None) -> list[ClassConstraint]:
+def standing(
+    classes: int,
+    told_apart_from: dict[int, tuple[int, ...]] | None = None,
+    shares: dict[int, tuple[float, ...]] | None = None,
+) -> list[ClassConstraint]:
     origin = Provenance(status="prior", provider="offline")
     known = told_apart_from or {}
     return [
@@ -24,6 +31,7 @@ def standing(classes: int, told_apart_from: dict[int, tuple[int, ...]] | None = 
             description="moves",
             joints=(0,),
             told_apart_from=known.get(k, ()),
+            shares=(shares or {}).get(k, ()),
             provenance=origin,
         )
         for k in range(classes)
@@ -126,7 +134,7 @@ class TestPlan:
         plan = plan_round(counts, standing(4, {0: (1,)}), AgentConfig())
         assert plan.order == (2, 3, 1)
         assert [entry.asked for entry in plan.classes] == [False, True, True, True]
-        assert plan.classes[0].reason == "confused with the same classes as before"
+        assert plan.classes[0].reason == UNCHANGED
         assert plan.classes[2].reason == "confused with class 3 (5)"
 
     def test_order_of_the_confused_classes_alone_is_no_change(self) -> None:
@@ -147,6 +155,40 @@ class TestPlan:
         assert plan.order == ()
         assert {entry.reason for entry in plan.classes} == {"no confusion above the thresholds"}
 
+    def test_the_plan_says_what_asking_costs_and_what_was_left(self) -> None:
+        counts = counts_of(6, {(0, 1): 2, (2, 3): 5, (4, 5): 9})
+        cost = Estimate(prompt_tokens=80, completion_tokens=20, cost=0.5)
+        plan = plan_round(counts, standing(6), AgentConfig(max_tokens=350), lambda planned: cost)
+        assert plan.order == (4, 5, 2)
+        assert plan.estimate == Estimate(prompt_tokens=240, completion_tokens=60, cost=1.5)
+        assert (plan.budget.requests, plan.budget.tokens, plan.budget.cost) == (1000, 350, None)
+        assert plan.classes[3].reason == "beyond this round's max_tokens (350)"
+        assert plan.classes[3].estimate == cost
+
+    def test_money_is_a_limit_too(self) -> None:
+        config = AgentConfig(model="m", max_cost=1.0, prices={"m": Price(prompt=1, completion=1)})
+        counts = counts_of(4, {(0, 1): 2, (2, 3): 5})
+        plan = plan_round(counts, standing(4), config, lambda planned: Estimate(cost=0.4))
+        assert plan.order == (2, 3)
+        assert plan.classes[0].reason == "beyond this round's max_cost (1)"
+
+    def test_what_does_not_fit_does_not_let_the_less_confused_pass(self) -> None:
+        counts = counts_of(6, {(0, 1): 2, (2, 3): 5, (4, 5): 9})
+
+        def estimate(planned: PlannedClass) -> Estimate:
+            return Estimate(prompt_tokens=1000 if planned.label == 2 else 1)
+
+        assert plan_round(counts, standing(6), AgentConfig(max_tokens=100), estimate).order == (4, 5)
+
+    def test_opening_asks_everybody_within_the_budget_and_nobody_offline(self) -> None:
+        config = AgentConfig(provider="openai", max_requests=2)
+        plan = plan_opening(standing(3), config)
+        assert plan.order == (0, 1)
+        assert plan.classes[2].reason == "beyond this round's max_requests (2)"
+        offline = plan_opening(standing(3), AgentConfig())
+        assert offline.order == ()
+        assert {entry.reason for entry in offline.classes} == {"the written priors are the answer to the first round"}
+
     @given(counts=confusions(), budget=st.integers(1, 9))
     @settings(max_examples=100, deadline=None)
     def test_every_class_has_a_reason_and_asked_ones_are_confused(self, counts: np.ndarray, budget: int) -> None:
@@ -157,3 +199,51 @@ class TestPlan:
         assert len(plan.order) <= budget
         assert all(plan.classes[label].confused for label in plan.order)
         assert Plan.model_validate_json(plan.model_dump_json()) == plan
+
+
+class TestMaterialChange:
+    """Samples: 10 right ones per class and the mistakes; a class's shares are of its own samples."""
+
+    def changed(self, mistakes: dict[tuple[int, int], int], told: tuple[int, ...], shares: tuple[float, ...]) -> float:
+        listed = confused_classes(counts_of(4, mistakes), AgentConfig())[3]  # never predicted wrongly: 10 samples
+        found = change(listed, standing(4, {3: told}, {3: shares})[3])
+        assert found is not None
+        return found
+
+    def test_is_the_sum_of_changes_of_share(self) -> None:
+        assert self.changed({(0, 3): 2}, (0,), (0.2,)) == 0
+        assert self.changed({(0, 3): 3}, (0,), (0.2,)) == pytest.approx(0.1)
+        assert self.changed({(0, 3): 1, (1, 3): 4}, (0,), (0.2,)) == pytest.approx(0.1 + 0.4)
+        assert self.changed({(1, 3): 4}, (0,), (0.2,)) == pytest.approx(0.2 + 0.4)
+
+    def test_of_a_class_never_told_apart_is_undefined_and_it_is_asked(self) -> None:
+        plan = plan_round(counts_of(2, {(0, 1): 1}), standing(2), AgentConfig(material_change=9))
+        assert plan.classes[0].change is None
+        assert plan.order == (0, 1)
+
+    def test_decides_whether_to_ask_again(self) -> None:
+        before = standing(4, {3: (0,), 0: (3,)}, {3: (0.2,), 0: (2 / 12,)})
+        counts = counts_of(4, {(0, 3): 3})
+        calm = plan_round(counts, before, AgentConfig(material_change=0.11))
+        assert calm.order == ()
+        assert calm.classes[3].reason == UNCHANGED
+        assert calm.classes[3].change == pytest.approx(0.1)
+        assert plan_round(counts, before, AgentConfig(material_change=0.09)).order == (3,)
+
+    def test_a_new_rival_of_no_weight_changes_nothing(self) -> None:
+        before = standing(4, {3: (0,)}, {3: (0.2,)})
+        counts = counts_of(4, {(0, 3): 2, (1, 3): 1})
+        counts[3, 3] = 100
+        before[3] = before[3].model_copy(update={"shares": (0.02,)})
+        plan = plan_round(counts, before, AgentConfig())
+        assert [c.label for c in plan.classes[3].confused] == [0, 1]
+        assert not plan.classes[3].asked
+
+    @given(counts=confusions())
+    @settings(max_examples=60, deadline=None)
+    def test_the_same_confusions_again_are_no_change(self, counts: np.ndarray) -> None:
+        first = plan_round(counts, standing(len(counts)), AgentConfig())
+        told = {entry.label: tuple(c.label for c in entry.confused) for entry in first.classes}
+        shares = {entry.label: tuple(c.share for c in entry.confused) for entry in first.classes}
+        again = plan_round(counts, standing(len(counts), told, shares), AgentConfig(material_change=0.0))
+        assert again.order == ()

@@ -120,6 +120,17 @@ class TestUsable:
         assert len(chosen(description="word " * 5000).description) <= MAX_DESCRIPTION + 1
 
 
+class TestFixedJoints:
+    def test_the_text_moves_and_the_joints_stay(self) -> None:
+        answer = Answer(description="Fast.", joints=("head", "tail"))
+        reply = Reply(answer, "openai", model="m2", request_hash="h2")
+        constraint = select(QUESTION, reply, STANDING, round_number=2, max_joints=4, fixed_joints=True)
+        assert constraint.description == "Fast."
+        assert constraint.joints == STANDING.joints
+        assert constraint.told_apart_from == (4, 2)
+        assert (constraint.provenance.status, constraint.provenance.note) == ("answered", "")
+
+
 class TestUnusable:
     @pytest.mark.parametrize(
         ("description", "joints", "reason"),

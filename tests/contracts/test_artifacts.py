@@ -121,7 +121,7 @@ class TestRoundTrip:
     def test_manifest_says_what_it_was_made_from(self, made: Path, kind: Kind) -> None:
         manifest = kind.module.verify(made)
         assert manifest.made_from == MADE_FROM
-        assert manifest.version == "1.0"
+        assert manifest.version == kind.module.SCHEMA.version
         assert sorted(manifest.files) == sorted(kind.files)
         assert manifest.config["data" if kind.name != "dataset" else "classes"]
 

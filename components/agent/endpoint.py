@@ -1,0 +1,190 @@
+"""One OpenAI-compatible chat endpoint: sends a request, and judges what happens to it.
+
+What may pass is tried again, honouring ``Retry-After``; what cannot succeed (a wrong key, no quota, a request
+that the server rejects) is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import openai
+from openai.types.chat import ChatCompletion
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from components.contracts.errors import InputError
+
+KEY_VARIABLE = "OPENAI_API_KEY"
+HOSTED_URL = "https://api.openai.com/v1"
+ATTEMPTS = 4
+LONGEST_WAIT_S = 120.0
+LONGEST_NOTE = 300
+
+Request = dict[str, Any]
+
+
+class UnavailableError(Exception):
+    """The request failed for good; ``final`` says that others would fail likewise, ``outage`` that they may."""
+
+    def __init__(self, reason: str, *, final: bool = False, outage: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
+        self.outage = outage
+
+
+class RejectedError(Exception):
+    """The server takes exception to the request itself (status 400 or 422)."""
+
+    def __init__(self, error: openai.APIStatusError) -> None:
+        super().__init__(_describe(error))
+        self._parameter = str(error.param or "")
+
+    def names(self, parameter: str) -> bool:
+        """Tell whether the server says that it is this parameter of the request that it does not take."""
+        if self._parameter:
+            return self._parameter == parameter
+        return re.search(rf"(?<!\w){re.escape(parameter)}(?!\w)", str(self)) is not None
+
+
+class _BadBodyError(Exception):
+    """A success status with a body that is no chat completion, as proxies and overloaded servers send."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Sends requests through ``client``; ``key`` is what must never be quoted.
+
+    ``record`` is called after each try with the request, its latency in seconds, and the completion or what
+    went wrong in words.
+    """
+
+    client: openai.AsyncOpenAI
+    key: str
+    timeout_s: float
+    backoff_s: float
+    record: Callable[[Request, float, ChatCompletion | str], None]
+
+    async def send(self, request: Request) -> ChatCompletion:
+        """Send a request, again if the failure may pass.
+
+        Raises:
+            RejectedError: status 400 or 422, for the caller to judge.
+            UnavailableError: any other failure that stays.
+        """
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(ATTEMPTS), retry=retry_if_exception(_may_pass), wait=self._wait, reraise=True
+        )
+        try:
+            return await retrying(self._try, request)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            raise RejectedError(error) from None
+        except openai.APIStatusError as error:
+            raise UnavailableError(_describe(error), final=_is_final(error), outage=True) from None
+        except (openai.APIError, _BadBodyError, TimeoutError) as error:
+            raise UnavailableError(f"{_describe(error)}, {ATTEMPTS} tries", outage=True) from None
+
+    async def _try(self, request: Request) -> ChatCompletion:
+        started = time.monotonic()
+        try:
+            completion = await self._send_once(request)
+        except (openai.APIError, _BadBodyError, TimeoutError) as error:
+            self.record(request, time.monotonic() - started, self.note(_describe(error)))
+            raise
+        self.record(request, time.monotonic() - started, completion)
+        return completion
+
+    async def _send_once(self, request: Request) -> ChatCompletion:
+        form = {name: request[name] for name in ("model", "messages")}
+        rest = {name: value for name, value in request.items() if name not in form}
+        try:
+            # The client's own time-out restarts with every byte received; this one does not.
+            async with asyncio.timeout(self.timeout_s):
+                completion = await self.client.chat.completions.create(**form, extra_body=rest)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise _BadBodyError("the body is not JSON") from None
+        if not isinstance(completion, ChatCompletion):
+            raise _BadBodyError("the body is not JSON")
+        return completion
+
+    def _wait(self, state: RetryCallState) -> float:
+        named = _retry_after(state.outcome.exception() if state.outcome else None)
+        return wait_random_exponential(self.backoff_s, max=30.0)(state) if named is None else named
+
+    def redact(self, text: str) -> str:
+        """Remove the key, should a server quote it."""
+        return text.replace(self.key, "***") if self.key else text
+
+    def note(self, reason: object) -> str:
+        """Return a reason as one short line without the key."""
+        return " ".join(self.redact(str(reason)).split())[:LONGEST_NOTE]
+
+
+def check_url(text: str) -> None:
+    """Raise ``InputError`` for a ``base_url`` that is no URL or may carry a secret: artifacts quote it."""
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise InputError(f"config: agent.base_url: found {text!r}, expected an http(s) URL")
+    if url.username or url.password or url.query:
+        raise InputError(
+            f"config: agent.base_url: carries a user, password or query; the key belongs into {KEY_VARIABLE}"
+        )
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Tell whether the same request may succeed later."""
+    if isinstance(error, openai.APIStatusError):
+        return not _is_final(error) and (error.status_code in (408, 409, 429) or error.status_code >= 500)
+    return isinstance(error, openai.APIConnectionError | _BadBodyError | TimeoutError)
+
+
+def _is_final(error: openai.APIStatusError) -> bool:
+    """Tell whether every other request would fail likewise. A 403 may be about one prompt (moderation)."""
+    if error.code == "insufficient_quota" or error.status_code in (401, 402, 404, 405):
+        return True
+    return (_retry_after(error) or 0) > LONGEST_WAIT_S
+
+
+def _retry_after(error: BaseException | None) -> float | None:
+    """Return the seconds that the server asks to wait, given as a number or as a date; ``None`` if it does not."""
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    value = error.response.headers.get("retry-after", "")
+    if value.replace(".", "", 1).isdecimal():
+        return float(value)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max((until - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _describe(error: BaseException) -> str:
+    """Put a failure into a few words; what the server says may still quote the key (see ``_redact``)."""
+    if isinstance(error, openai.APIStatusError):
+        # Servers quote parts of the key when they reject it, so their words stay out.
+        if error.status_code in (401, 403):
+            rejected = f"{KEY_VARIABLE} is not accepted" if error.status_code == 401 else "access denied"
+            return f"HTTP {error.status_code}: {rejected}"
+        if error.code == "insufficient_quota":
+            return f"HTTP {error.status_code}: the quota is used up"
+        said = error.body.get("message") if isinstance(error.body, dict) else None
+        return f"HTTP {error.status_code}: {said or error.message}"
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return "no answer in time"
+    if isinstance(error, openai.APIConnectionError):
+        return "no connection to the endpoint"
+    return str(error) or type(error).__name__
