@@ -7,10 +7,10 @@ from components.runtime.task import image
 
 @dsl.component(base_image=image("preprocess"), install_kfp_package=False)
 def preprocess(data: str, data_sha256: str, stage: str, code: str, dataset: dsl.Output[dsl.Dataset]):
-    """Pack a pickle of skeletons into a dataset.
+    """Pack skeletons into a dataset.
 
     Args:
-        data: Path or URI of the pickle.
+        data: Path or URI of the source: a pickle, a folder or an archive.
         data_sha256: Its SHA-256; empty: whatever is there. A cached result is only as fresh as this.
         stage: Configuration of the stage (JSON).
         code: Digest of the stage's source, so that the cache knows a change of code.

@@ -21,7 +21,7 @@ from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout, load_layout
 from components.preprocess.readers import Format, open_source
-from components.preprocess.source import ABSENT, Sample, Source, fingerprint
+from components.preprocess.source import ABSENT, Sample, fingerprint
 
 ROLES = ("train", "val", "test", "dev", "eval")
 LAYOUTS = {(25, 3): "ntu25", (20, 3): "kinect20", (15, 3): "sbu15", (17, 2): "coco17", (18, 2): "openpose18"}
@@ -95,7 +95,12 @@ def layout_of(sample: Sample, holdings: Holdings, name: str | None = None) -> La
     """Return the layout called ``name``, the one of a packed dataset, or the usual one for data of this form."""
     joints, channels = sample.keypoints.shape[2:]
     chosen = name or (dataset.open(holdings.path).layout.name if holdings.kind == "dataset" else None)
-    layout = load_layout(chosen or LAYOUTS.get((joints, channels), "unknown"))
+    chosen = chosen or LAYOUTS.get((joints, channels))
+    if chosen is None:
+        raise InputError(
+            f"layout: none is usual for {joints} joints × {channels} coordinates; choose one with --layout"
+        )
+    layout = load_layout(chosen)
     if len(layout.joints) != joints:
         raise InputError(f"layout: {layout.name} has {len(layout.joints)} joints, sample {sample.sample_id!r} {joints}")
     return layout
@@ -108,11 +113,7 @@ def _opened(path: Path, kind: Format) -> tuple[Holdings, Iterator[Sample | Skipp
         pairs = [(protocol.train, protocol.test) for protocol in packed.config.protocols.values()]
         return Holdings(path, "dataset", ids, pairs, packed.config.classes), _packed(packed)
     source, _ = open_source(path, kind=kind)
-    return Holdings(path, _kind(source), source.splits, protocol_pairs(source.splits)), iter(source)
-
-
-def _kind(source: Source) -> str:
-    return type(source).__module__.rpartition(".")[2]
+    return Holdings(path, source.format, source.splits, protocol_pairs(source.splits)), iter(source)
 
 
 def _packed(packed: dataset.Dataset) -> Iterator[Sample | Skipped]:

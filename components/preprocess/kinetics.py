@@ -39,6 +39,8 @@ class KineticsIndex:
     ``test_ids``: samples that ``valid_ratio`` does not leave out, because it is for training.
     """
 
+    format = "kinetics"
+
     def __init__(
         self,
         annotations: list[Any],

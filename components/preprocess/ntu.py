@@ -84,7 +84,7 @@ def open(files: Files) -> Recordings:
         **split_by(fields, lambda name: int(name[2]) != 1, "xview"),
         **split_by(fields, lambda name: int(name[1]) % 2 == 0, "xset"),
     }
-    return Recordings(files, names, read, splits, refused)
+    return Recordings("ntu", files, names, read, splits, refused)
 
 
 def _listed_missing(files: Files) -> set[str]:

@@ -20,6 +20,8 @@ from components.preprocess.source import Sample
 class AnnotationPickle:
     """An open annotation pickle, see ``source.Source``."""
 
+    format = "pyskl"
+
     def __init__(self, annotations: list[Any] | Records, splits: dict[str, list[str]]) -> None:
         self._annotations = annotations
         self._splits = splits

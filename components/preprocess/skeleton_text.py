@@ -137,12 +137,14 @@ class Recordings:
 
     def __init__(
         self,
+        kind: str,
         files: Files,
         names: Sequence[str],
         read: Reader,
         splits: Mapping[str, Sequence[str]],
         refused: Mapping[str, str],
     ) -> None:
+        self.format = kind
         self._files = files
         self._names = names
         self._read = read

@@ -46,6 +46,11 @@ class Source(Protocol):
     """An open input. Iterating yields every record once, in the reader's order: a sample, or why there is none."""
 
     @property
+    def format(self) -> str:
+        """The format's name, as in the configuration."""
+        ...
+
+    @property
     def splits(self) -> Mapping[str, Sequence[str]]:
         """Split name → sample ids, as the input has them."""
         ...

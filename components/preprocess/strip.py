@@ -59,6 +59,8 @@ def draw(sample: Sample, layout: Layout, title: str, output: Path) -> None:
 
 
 def _draw_body(axis: Any, joints: Values, there: Values, sure: Values, layout: Layout, colour: str) -> None:
+    if not there.any():
+        return
     for child, parent in layout.edges:
         if there[child] and there[parent]:
             ends, alpha = joints[[child, parent]], float(min(sure[child], sure[parent]))

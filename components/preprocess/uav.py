@@ -93,7 +93,7 @@ def open(files: Files, layout: str = "coco17") -> Recordings:
         **split_by(fields, lambda name: int(name[1]) not in TEST_SUBJECTS_1, "csv1"),
         **split_by(fields, lambda name: int(name[1]) not in TEST_SUBJECTS_2, "csv2"),
     }
-    return Recordings(files, names, read, splits, refused)
+    return Recordings("uav", files, names, read, splits, refused)
 
 
 def joint_order(layout: str) -> list[int]:

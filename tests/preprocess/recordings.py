@@ -34,7 +34,7 @@ def standing(seed: int, frames: int, joints: int = 25, width: float = 0.3, motio
     """A body ``[T, V, 3]``, 1.7 high and ``width`` wide, that sways by ``motion``."""
     rng = np.random.default_rng(seed)
     rest = rng.uniform(0, 1, (joints, 3)) * [width, 1.7, 0.2] + [seed, 0, 3]
-    rest[:2, :2] = [[seed, 0], [seed + width, 1.7]]
+    rest[:2, :2] = np.array([[seed, 0], [seed + width, 1.7]])
     sway = motion * np.sin(np.arange(frames) * 0.7 + seed)[:, None, None]
     return np.asarray((rest + sway).astype(np.float32))
 

@@ -68,6 +68,11 @@ def huge_header(path: Path) -> Path:
     return path
 
 
+def no_archive(path: Path) -> Path:
+    path.write_bytes(gzip.compress(b"text" * 200))
+    return path
+
+
 ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "zip, parent": (lambda p: make_zip(p, ("../" + NAME, TEXT)), "a name that leads out of the archive"),
     "zip, inner parent": (lambda p: make_zip(p, ("a/../../" + NAME, TEXT)), "a name that leads out of the archive"),
@@ -90,7 +95,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "tar, bomb": (lambda p: make_tar(p, (NAME, bytes(3 * ALLOWANCE))), "refused as an archive bomb"),
     "tar, header": (huge_header, "a header that claims"),
     "tar, cut off": (lambda p: cut(p, make_tar), "cannot be read as .tar.gz"),
-    "gzip of nothing": (lambda p: Path(p.write_bytes(gzip.compress(b"text" * 200)) and p), "cannot be read as .tar.gz"),
+    "gzip of nothing": (no_archive, "cannot be read as .tar.gz"),
 }
 
 

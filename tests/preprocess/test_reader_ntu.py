@@ -150,7 +150,7 @@ def test_any_mixture_of_tracks_gives_whole_bodies(
 
 GOOD = text(tracked(("7", 0, standing(1, 3)), frames=3))
 FIRST_JOINT = GOOD.splitlines()[4]
-DAMAGED = {
+DAMAGED: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "cut off after line 0"),
     "no body": ("3\n0\n0\n0\n", "no body in any frame"),
     "no frame": ("0\n", "no body in any frame"),
