@@ -43,6 +43,13 @@ def test_missing_credentials(environment: pytest.MonkeyPatch, name: str) -> None
         store_for(URI)
 
 
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_credentials_with_a_line_break(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "geheim\n")
+    with pytest.raises(InputError, match=f"^{name}: contains white space or a line break$"):
+        store_for(URI)
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "geheim-1234567890"), ("AWS_ACCESS_KEY_ID", "test:nobody")]
 )
@@ -85,16 +92,32 @@ def test_an_endpoint_with_no_address(environment: pytest.MonkeyPatch, tmp_path: 
     assert f"{URI}: http://no-such-host.invalid:9000 cannot be reached: " in refusal(URI, tmp_path)
 
 
-@pytest.mark.parametrize(("status", "expected"), [(200, "like an S3 server"), (404, "like an S3 server"), (503, "503")])
-def test_an_endpoint_that_is_something_else(
-    environment: pytest.MonkeyPatch, tmp_path: Path, status: int, expected: str
+PAGE = "<html>hello</html>"
+DENIED = "<Error><Code>AccessDenied</Code><Message>html</Message></Error>"
+EXPIRED = "<Error><Code>ExpiredToken</Code><Message>html</Message></Error>"
+OTHER = "<Error><Code>KeyTooLongError</Code><Message>Your key\nis too long</Message></Error>"
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (200, PAGE, "does not answer like an S3 server; check S3_ENDPOINT"),
+        (404, PAGE, "does not answer like an S3 server; check S3_ENDPOINT"),
+        (503, PAGE, "cannot be reached: HTTP 503"),
+        (403, DENIED, "denies access to it with these credentials"),
+        (400, EXPIRED, "refuses the credentials of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY (ExpiredToken)"),
+        (400, OTHER, "KeyTooLongError: Your key is too long"),
+    ],
+)
+def test_other_answers(
+    environment: pytest.MonkeyPatch, tmp_path: Path, status: int, content: str, expected: str
 ) -> None:
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", "text/html" if content is PAGE else "application/xml")
             self.end_headers()
-            self.wfile.write(b"<html>hello</html>")
+            self.wfile.write(content.encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -104,7 +127,7 @@ def test_an_endpoint_that_is_something_else(
         environment.setenv("S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         message = refusal(URI, tmp_path)
         server.shutdown()
-    assert expected in message and "html" not in message
+    assert message.endswith(expected) and "html" not in message
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "ftp://host", "http://", "http://host/path", "http://u:p@host"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ CHECK_PATIENCE_S = 4.0
 PARALLEL = 8
 """Requests under way at once."""
 
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _ATTEMPTS = 3  # at least, however long each took
 _QUIET_S = 5.0  # a user who has waited this long is told why
 _BUSY = (429, 500, 502, 503, 504)
@@ -50,9 +52,12 @@ class Settings:
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings; ``InputError`` names the variable that is missing or wrong."""
-        missing = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY") if not environment.get(name)]
+        missing = [name for name in _CREDENTIALS[:2] if not environment.get(name)]
         if missing:
             raise InputError(f"S3 credentials: environment variable not set: {', '.join(missing)}")
+        for name in _CREDENTIALS:
+            if re.search(r"\s", environment.get(name, "")):  # such as the line break of a carelessly made secret
+                raise InputError(f"{name}: contains white space or a line break")
         endpoint = environment.get("S3_ENDPOINT") or "https://s3.amazonaws.com"
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:

@@ -91,12 +91,10 @@ class _Head:
 class S3Store:
     """Buckets of the server that the environment names; see the module for how artifacts lie in them."""
 
-    def __init__(
-        self, meter: Meter = unseen, *, patience: float = PATIENCE_S, settings: Settings | None = None
-    ) -> None:
+    def __init__(self, meter: Meter = unseen, *, patience: float = PATIENCE_S) -> None:
         self._meter = meter
         self._seconds = patience
-        self._settings = settings or Settings.read()
+        self._settings = Settings.read()
 
     def exists(self, uri: str) -> bool:
         """Tell whether an artifact or a file is there; what a dead writer left behind is not."""
@@ -168,12 +166,12 @@ class S3Store:
 
     def _publish_artifact(self, source: Path, bucket: Bucket, place: Place) -> None:
         manifest = _parse(str(source), _manifest_text(source))
-        previous = _head(bucket, place)
         folder = f"files-{uuid.uuid4().hex}/"
         names = [*manifest.files, MANIFEST]
         uploads = [Upload(source / name, f"{place.key}/{folder}{name}") for name in names]
         with self._count("uploading", place, sum(upload.source.stat().st_size for upload in uploads)) as count:
             bucket.put(uploads, count)
+        previous = _head(bucket, place)
         switch = Upload(source / MANIFEST, f"{place.key}/{MANIFEST}")
         bucket.put_file(switch, Count(0, lambda done: None), {_FOLDER: folder})
         try:
