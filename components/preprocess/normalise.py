@@ -72,6 +72,12 @@ def select_persons(keypoints: Keypoints, most: int) -> Keypoints:
     return keypoints[persons[np.argsort(-frames[persons], kind="stable")]]
 
 
+def _present_joints(keypoints: Keypoints) -> npt.NDArray[np.bool_]:
+    """Return which joints are not exactly zero: bool ``[M, T, V]``. (``any`` over so short an axis is slow.)"""
+    nonzero = keypoints != 0
+    return np.asarray(nonzero[..., 0] | nonzero[..., 1] | nonzero[..., 2])
+
+
 def to_image(keypoints: Keypoints, height: int, width: int) -> Keypoints:
     """Map pixels to -1 … 1 over the image, the centre to 0; joints at exactly (0, 0) are missing and stay zero."""
     size = np.array([width, height], dtype=np.float64)
@@ -87,7 +93,9 @@ def to_body(keypoints: Keypoints, layout: Layout) -> Keypoints:
     """
     kept = keypoints[:, presence(keypoints)[0]]
     centre = kept[0, 0, layout.number(layout.centre)]
-    return np.where(kept.any(axis=-1, keepdims=True), kept - centre, 0.0)
+    moved = kept - centre
+    moved[~_present_joints(kept)] = 0.0
+    return moved
 
 
 def align(keypoints: Keypoints, layout: Layout) -> Keypoints:

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.preprocess.pickled_values import Unread
 from components.preprocess.unpickler import Machine, load_data, mapped, recalled_entries, refusals, release
+
+LONG_TEXT = 4096
 
 
 def load_streamed(path: Path, key: str) -> Any:
@@ -23,7 +26,7 @@ def load_streamed(path: Path, key: str) -> Any:
     mapping = mapped(path)
     with refusals(path):
         records = Records(path, mapping, key, recalled_entries(mapping))
-        machine = _RecordMachine(memoryview(mapping), records)
+        machine = _Survey(memoryview(mapping), records)
         while not machine.advance():
             records.number += len(machine.batch)
             machine.batch.clear()
@@ -64,14 +67,14 @@ class _RecordMachine(Machine):
     def __init__(self, view: memoryview, records: Records) -> None:
         super().__init__(view, records.recalled)
         self.records = records
-        self.found = False
+        self.depth: int | None = None
         self.batch: list[Any] = []
 
     def new_list(self) -> None:
-        if self.found or not self._at_key():
+        if self.depth is not None or not self._at_key():
             super().new_list()
         else:
-            self.found = True
+            self.depth = len(self.outer)
             self.push(self.records)
 
     def _at_key(self) -> bool:
@@ -88,3 +91,11 @@ class _RecordMachine(Machine):
         else:
             self.batch = items[::-1]
             self.paused = True
+
+
+class _Survey(_RecordMachine):
+    """Runs over the records to see that they can be read and to count them; long texts, that is arrays, can wait."""
+
+    def text(self, content: memoryview) -> Any:
+        inside = self.depth is not None and len(self.outer) > self.depth
+        return Unread() if inside and len(content) > LONG_TEXT else super().text(content)

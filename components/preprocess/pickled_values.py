@@ -63,12 +63,17 @@ class PendingDtype(Pending):
 class PendingArray(Pending):
     """An array whose shape, dtype and content are still to come."""
 
-    def complete(self, state: Any) -> np.ndarray[Any, Any]:
+    def complete(self, state: Any) -> Any:
         if type(state) is not tuple or len(state) != 5 or type(state[3]) is not bool:
             raise RefusedError("damaged: the state of an array")
         _, shape, dtype, fortran, content = state
-        self.value = _array(content, dtype, shape, "F" if fortran else "C")
+        unread = type(content) is Unread
+        self.value = content if unread else _array(content, dtype, shape, "F" if fortran else "C")
         return self.value
+
+
+class Unread:
+    """Stands for a long text inside a record, and for the array made of it, where records are only counted."""
 
 
 def hashable(value: Any) -> Any:
@@ -126,7 +131,7 @@ def _reconstruct(arguments: Arguments) -> PendingArray:
 
 def _scalar(arguments: Arguments) -> Any:
     dtype, content = arguments
-    return _array(content, dtype, (1,), "C")[0]
+    return content if type(content) is Unread else _array(content, dtype, (1,), "C")[0]
 
 
 def _frombuffer(arguments: Arguments) -> np.ndarray[Any, Any]:
@@ -137,8 +142,10 @@ def _frombuffer(arguments: Arguments) -> np.ndarray[Any, Any]:
     return _array(content, dtype, shape, "C").transpose(memory_to_axis)
 
 
-def _encode(arguments: Arguments) -> bytes:
+def _encode(arguments: Arguments) -> bytes | Unread:
     text, encoding = arguments
+    if type(text) is Unread:
+        return text
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise RefusedError("damaged: bytes in an unknown encoding")
     return text.encode("latin-1")

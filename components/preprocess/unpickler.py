@@ -142,6 +142,9 @@ class Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def text(self, content: memoryview) -> Any:
+        return str(content, "utf-8")
+
     def new_list(self) -> None:
         self.stack.append([])
 
@@ -237,7 +240,7 @@ def _float(machine: Machine, bits: int) -> None:
 
 
 def _text(machine: Machine, content: memoryview) -> None:
-    machine.stack.append(str(content, "utf-8"))
+    machine.stack.append(machine.text(content))
 
 
 def _tuple(size: int) -> Instruction:
