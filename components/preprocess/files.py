@@ -126,6 +126,8 @@ class ZipArchive:
                 raise InputError(f"{path}: {_shown(info.filename)}: a link or device; archives may hold files only")
             if info.flag_bits & 0x1:
                 raise InputError(f"{path}: {_shown(info.filename)}: is encrypted")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(f"{path}: {_shown(info.filename)}: is packed with another method than deflate")
         self.names = sorted(_checked_names(path, [info.orig_filename for info in infos]))
         _check_ratio(path, sum(info.file_size for info in infos))
 
@@ -150,19 +152,19 @@ class TarArchive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.names = _checked_names(path, [info.name for info, _ in self._files()])
+        self.names = _checked_names(path, [name for name, _, _ in self._files()])
 
     def members(self, wanted: Collection[str]) -> Iterator[Member]:
         left = len(set(wanted) & set(self.names))
-        for info, archive in self._files() if left else ():
-            if info.name in wanted:
+        for name, info, archive in self._files() if left else ():
+            if name in wanted:
                 stream = archive.extractfile(info)
-                yield Member(info.name, f"{self.path}: {info.name}", lambda stream=stream: stream)  # type: ignore[misc]
+                yield Member(name, f"{self.path}: {name}", lambda stream=stream: stream)  # type: ignore[misc]
                 left -= 1
                 if not left:
                     return
 
-    def _files(self) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    def _files(self) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
         try:
             with _Forward(self.path) as content, tarfile.open(fileobj=cast(IO[bytes], content), mode="r:") as archive:
                 for info in archive:
@@ -173,7 +175,7 @@ class TarArchive:
                         raise InputError(
                             f"{self.path}: {_shown(info.name)}: a link or device; archives may hold files only"
                         )
-                    yield info, archive
+                    yield info.name.removeprefix("./"), info, archive
         except _BROKEN as error:
             raise InputError(f"{self.path}: cannot be read as .tar.gz: {_reason(error)}") from None
 
@@ -240,14 +242,18 @@ def open_files(path: Path) -> Files:
 def digest(path: Path) -> str:
     """Return the SHA-256 (hex) of a file, or of the names and SHA-256 of all files of a folder."""
     if path.is_file():
-        return sha256_file(path)
+        return _sha256(path)
     total = hashlib.sha256()
     for name in Folder(path).names:
-        try:
-            total.update(f"{sha256_file(path / name)} {name}\n".encode(errors="surrogateescape"))
-        except OSError as error:
-            raise InputError(f"{path / name}: cannot be read: {error.strerror}") from None
+        total.update(f"{_sha256(path / name)} {name}\n".encode(errors="surrogateescape"))
     return total.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _walk(path: Path) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import stat
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pickles import config, content, dump
 from recordings import NTU_NAMES, ntu_files, tarred, uav_files, write, zipped
 
@@ -61,6 +64,12 @@ def cut(path: Path, make: Callable[..., Path]) -> Path:
     return path
 
 
+def other_method(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(NAME, TEXT)
+    return path
+
+
 def huge_header(path: Path) -> Path:
     info = tarfile.TarInfo("pax")
     info.type, info.size = tarfile.XHDTYPE, 1 << 30
@@ -83,6 +92,7 @@ ATTACKS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "zip, link": (lambda p: make_zip(p, (zip_link(NAME), b"/etc/passwd")), "a link or device"),
     "zip, encrypted": (encrypted, "is encrypted"),
     "zip, bomb": (lambda p: make_zip(p, (NAME, bytes(3 * ALLOWANCE))), "refused as an archive bomb"),
+    "zip, other method": (other_method, "is packed with another method than deflate"),
     "zip, cut off": (lambda p: cut(p, make_zip), "cannot be read as .zip"),
     "zip, twice": (lambda p: make_zip(p, (NAME, TEXT), (NAME, TEXT)), "two files of the same name"),
     "tar, parent": (lambda p: make_tar(p, ("../" + NAME, TEXT)), "a name that leads out of the archive"),
@@ -130,6 +140,27 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
     folder = write(tmp_path / "in", hidden)
     assert open_files(zipped(folder, tmp_path / "in.zip")).names == [f"top/data/{NAME}"]
     assert open_files(tarred(folder, tmp_path / "in.tar.gz")).names == [f"top/data/{NAME}"]
+
+
+def test_a_tar_of_the_current_directory(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "in.tar.gz", *((f"./{name}", text.encode()) for name, text in ntu_files().items()))
+    assert [record.sample_id for record in open_source(archive)[0]] == NTU_NAMES
+
+
+@settings(max_examples=50, deadline=None)
+@given(kind=st.sampled_from(["zip", "tar.gz", "tar"]), at=st.floats(0, 1), instead=st.binary(max_size=6))
+def test_no_damage_to_an_archive_is_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, at: float, instead: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("archive")
+    make = make_zip if kind == "zip" else make_tar
+    content = make(folder / "in.archive", (NAME, TEXT[:300]), (f"b/{NAME}", TEXT[:300])).read_bytes()
+    content = gzip.decompress(content)[:4096] if kind == "tar" else content
+    # Headers lie at both ends: damage is drawn towards them.
+    place = int(len(content) * (3 * at**2 - 2 * at**3))
+    (folder / "in.archive").write_bytes(content[:place] + instead + content[place + 1 :])
+    with contextlib.suppress(InputError):
+        list(open_source(folder / "in.archive")[0])
 
 
 def test_links_in_a_folder_are_followed_once(tmp_path: Path) -> None:
