@@ -14,7 +14,7 @@ from swift_server import ServerUnavailableError, SwiftServer, install
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "experiments"
 
-for shared in ("contracts", "preprocess"):  # one small artifact of every kind, pickles
+for shared in ("contracts", "preprocess", "pipelines"):  # artifacts of every kind, pickles, a small experiment
     sys.path.insert(0, str(ROOT / "tests" / shared))
 
 

@@ -14,20 +14,21 @@ from made_artifacts import write_confusion, write_scores
 from made_trees import keys
 from minio import Minio
 from pickles import config, content, dump
+from small_experiment import write_inputs
 from swift_server import SwiftServer, free_ports
 
-from components.contracts import confusion, dataset, scores
+from components.contracts import checkpoint, confusion, constraints, dataset, report, scores
 from components.contracts.artifact import digest
 from components.contracts.errors import InputError
 from components.contracts.store import store_for
 from components.runtime.cli import Exchange
 
 
-def preprocess(repository: Path, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "components.preprocess", "run", *map(str, arguments)]
+def call(repository: Path, stage: str, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"components.{stage}", "run", *map(str, arguments)]
     environment = {**os.environ, **changes}
     return subprocess.run(
-        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=repository, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 
@@ -44,15 +45,36 @@ def test_preprocess_from_bucket_to_bucket(
 ) -> None:
     source = dump(tmp_path / "in.pkl", content())
     store_for(prefix).publish(source, f"{prefix}/in.pkl")
-    done = preprocess(repository, f"{prefix}/in.pkl", "-c", experiment, "-o", f"{prefix}/dataset")
+    done = call(repository, "preprocess", f"{prefix}/in.pkl", "-c", experiment, "-o", f"{prefix}/dataset")
     assert done.returncode == 0, done.stderr
     assert f"{prefix}/dataset: 4 samples packed" in done.stdout
     assert swift.secret_key not in done.stdout + done.stderr
-    local = preprocess(repository, source, "-c", experiment, "-o", tmp_path / "local")
+    local = call(repository, "preprocess", source, "-c", experiment, "-o", tmp_path / "local")
     assert local.returncode == 0, local.stderr
     found = store_for(prefix).fetch(f"{prefix}/dataset", tmp_path / "into")
     assert len(dataset.open(found)) == 4
     assert digest(found) == digest(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_all_stages_meet_in_the_bucket_only(repository: Path, prefix: str, swift: SwiftServer, tmp_path: Path) -> None:
+    pickle, settings = write_inputs(tmp_path)
+    store_for(prefix).publish(pickle, f"{prefix}/in.pkl")
+    for stage, arguments in (
+        ("preprocess", "{at}/in.pkl --output {at}/dataset"),
+        ("agent", "--output {at}/constraints-0"),
+        ("train", "--dataset {at}/dataset --constraints {at}/constraints-0 --output {at}/j-1"),
+        (
+            "agent",
+            "--round 1 --stream j --confusion {at}/j-1/confusion --previous {at}/constraints-0 --output {at}/told",
+        ),
+        ("evaluate", "--scores {at}/j-1/scores --constraints {at}/constraints-0 --output {at}/report"),
+    ):
+        done = call(repository, stage, *arguments.format(at=prefix).split(), "--config", settings)
+        assert done.returncode == 0, done.stderr
+        assert swift.secret_key not in done.stdout + done.stderr
+    for kind, where in ((checkpoint, "j-1/checkpoint"), (constraints, "told"), (report, "report")):
+        kind.open(store_for(prefix).fetch(f"{prefix}/{where}", tmp_path / "into"))
 
 
 def test_mistakes_are_one_line_before_any_work(
@@ -68,7 +90,7 @@ def test_mistakes_are_one_line_before_any_work(
         (good, output, {"S3_ENDPOINT": nobody}, f"{output}: {nobody} cannot be reached: Connection refused"),
     ]
     for source, target, changes, expected in cases:
-        done = preprocess(repository, source, "-c", experiment, "-o", target, **changes)
+        done = call(repository, "preprocess", source, "-c", experiment, "-o", target, **changes)
         assert done.returncode == 2 and done.stdout == ""
         lines = done.stderr.splitlines()
         assert len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0]
