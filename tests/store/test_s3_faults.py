@@ -19,7 +19,7 @@ from swift_server import SwiftServer
 
 from components.contracts.artifact import digest
 from components.contracts.errors import InputError
-from components.contracts.store import s3, store_for
+from components.contracts.store import store_for, transfer
 from components.contracts.store.s3 import S3Store
 
 FOR_EVER = 10**9
@@ -92,14 +92,14 @@ class TestConnectionCut:
         self, prefix: str, old: str, new: Path, proxy: DroppingProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The new artifact is there or the old one: whoever is told of a failure may look."""
-        original = s3.Bucket.put_file
+        original = transfer.Bucket.put_file
 
-        def cut_then_put(self: s3.Bucket, upload: s3.Upload, *arguments: object) -> None:
+        def cut_then_put(self: transfer.Bucket, upload: transfer.Upload, *arguments: object) -> None:
             if upload.key.endswith(f"{prefix.rpartition('/')[2]}/manifest.json"):
                 proxy.cut(after=0, times=FOR_EVER)
             original(self, upload, *arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(s3.Bucket, "put_file", cut_then_put)
+        monkeypatch.setattr(transfer.Bucket, "put_file", cut_then_put)
         with pytest.raises(InputError):
             S3Store(patience=0.5).publish(new, prefix)
         proxy.cut(after=0, times=0)

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -64,7 +65,7 @@ class Settings:
             raise InputError(f"S3_ENDPOINT: found {endpoint!r}, expected http://host:port or https://host:port")
         amazon = parts.hostname.endswith(".amazonaws.com")
         bundle = environment.get("AWS_CA_BUNDLE") or None
-        if bundle and not os.path.isfile(bundle):  # noqa: PTH113
+        if bundle and not Path(bundle).is_file():
             raise InputError(f"AWS_CA_BUNDLE: {bundle}: no such file")
         style = environment.get("S3_PATH_STYLE", "").lower()
         if style not in ("", "true", "false"):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from minio import Minio
@@ -124,7 +125,7 @@ class Bucket:
         long: list[Upload] = []
         for upload in uploads:
             (short if upload.source.stat().st_size <= PART else long).append(upload)
-        _at_once([lambda upload=upload: self.put_file(upload, count) for upload in short])  # type: ignore[misc]
+        _at_once([partial(self.put_file, upload, count) for upload in short])
         for upload in long:
             self.put_file(upload, count)
 
@@ -158,14 +159,14 @@ class Bucket:
         Raises:
             UnfitError: one is missing, changed while it was read, or has another size or SHA-256 than it should.
         """
-        tasks = []
+        tasks: list[Callable[[], None]] = []
         for download in downloads:
             download.target.parent.mkdir(parents=True, exist_ok=True)
             with download.target.open("wb") as stream:
                 stream.truncate(download.size)
             for start in range(0, download.size, PART):
-                tasks.append(lambda download=download, start=start: self._range(download, start, count))
-        _at_once(tasks)  # type: ignore[arg-type]
+                tasks.append(partial(self._range, download, start, count))
+        _at_once(tasks)
         for download in downloads:
             _check(download)
 
