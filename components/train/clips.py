@@ -43,10 +43,12 @@ class ClipSource:
         if bool(frames.weight.any()):
             upper = self._rows(offset + frames.upper[:, None, :])
             lower = lower.lerp(upper, frames.weight[:, None, :, None, None].to(self.device, torch.float32))
-        return lower * present[..., None, None].to(self.device)
+        return lower.mul_(present[..., None, None].to(self.device))
 
     def _rows(self, rows: Tensor) -> Tensor:
-        return self.keypoints[rows.to(self.device)].float()
+        # Whole rows are copied several times faster than by indexing three dimensions.
+        gathered = self.keypoints.flatten(1).index_select(0, rows.flatten().to(self.device))
+        return gathered.float().view(*rows.shape, *self.keypoints.shape[1:])
 
 
 def _writable_view(keypoints: np.ndarray) -> np.ndarray:
