@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from components.agent.core import run_round
+from components.agent.cache import VARIABLE
+from components.agent.core import plan_of_round, run_round
+from components.agent.tables import constraints_table, difference_table, plan_table
 from components.contracts import constraints
 from components.contracts.config import load_experiment
+from components.contracts.constraints import ClassConstraint, Constraints
+from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS, load_layout
 from components.runtime.cli import Exchange, application, run
 
@@ -21,27 +23,40 @@ app = application(
     """Tells the recogniser what to look at: a description and critical joints per class.
 
 Before training (round 0) these come from the written priors, or from an LLM. After each training round the
-classes that were newly confused are asked about again; all others keep what they have. Whatever happens to
-the LLM, the round ends with constraints for every class, and each says where it came from.
+classes whose confusions have changed are asked about again; all others keep what they have. Whatever happens
+to the LLM, the round ends with constraints for every class, and each says where it came from.
 
 The key of a hosted LLM is read from the environment variable `OPENAI_API_KEY`, and from nowhere else.
 """,
 )
 
+Config = Annotated[Path, typer.Option(help="The experiment (YAML); its `data` and `agent` sections are used.")]
+Round = Annotated[int, typer.Option("--round", min=0, help="0: before training; r: after round r.")]
+Stream = Annotated[
+    str, typer.Option(help=f"From round 1: the stream, one of {', '.join(STREAMS)}.", show_default=False)
+]
+Confusion = Annotated[str | None, typer.Option(help="From round 1: the confusion artifact that training round r left.")]
+Previous = Annotated[
+    str | None, typer.Option(help="From round 1: the constraints artifact that training round r used.")
+]
+
 
 @app.command("run")
 def run_command(
-    config: Annotated[Path, typer.Option(help="The experiment (YAML); its `data` and `agent` sections are used.")],
+    config: Config,
     output: Annotated[str, typer.Option(help="Where to write the constraints artifact (a directory).")],
-    round_number: Annotated[int, typer.Option("--round", min=0, help="0: before training; r: after round r.")] = 0,
-    stream: Annotated[
-        str, typer.Option(help=f"From round 1: the stream, one of {', '.join(STREAMS)}.", show_default=False)
-    ] = "",
-    confusion: Annotated[
-        str | None, typer.Option(help="From round 1: the confusion artifact that training round r left.")
-    ] = None,
-    previous: Annotated[
-        str | None, typer.Option(help="From round 1: the constraints artifact that training round r used.")
+    round_number: Round = 0,
+    stream: Stream = "",
+    confusion: Confusion = None,
+    previous: Previous = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=VARIABLE,
+            file_okay=False,
+            help="Folder that remembers an LLM's answers and logs every request, so that no question is paid for "
+            "twice; an interrupted round goes on from there.",
+        ),
     ] = None,
 ) -> None:
     """Make the constraints of one round.
@@ -62,35 +77,78 @@ def run_command(
             round_number=round_number,
             confusion=exchange.input(confusion) if confusion else None,
             previous=exchange.input(previous) if previous else None,
+            cache=cache,
         )
+
+
+@app.command("plan")
+def plan_command(
+    config: Config,
+    round_number: Round = 0,
+    stream: Stream = "",
+    confusion: Confusion = None,
+    previous: Previous = None,
+) -> None:
+    """Say whom a round would ask, why, and what that should cost. Nobody is asked and no key is needed.
+
+    The cost is an estimate from the lengths of the questions; answers that are remembered will be free.
+
+        python -m components.agent plan --config pipelines/configs/nw_ucla.yaml --round 1 --stream j
+        --confusion runs/confusion1 --previous runs/constraints0
+    """
+    stage = load_experiment(config).stage_agent()
+    with Exchange() as exchange:
+        plan = plan_of_round(
+            stage,
+            stream=stream,
+            round_number=round_number,
+            confusion=exchange.input(confusion) if confusion else None,
+            previous=exchange.input(previous) if previous else None,
+        )
+    Console().print(plan_table(plan))
 
 
 @app.command("show")
 def show_command(
-    artifact: Annotated[str, typer.Argument(help="A constraints artifact (a directory).")],
+    artifacts: Annotated[
+        list[str], typer.Argument(metavar="ARTIFACT...", help="A constraints artifact (a directory); two with --diff.")
+    ],
+    diff: Annotated[bool, typer.Option("--diff", help="Print what changed from the first to the second.")] = False,
+    plot: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Draw the critical joints of this class (name or number).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(metavar="PNG", help="With --plot: the picture to write.")] = None,
 ) -> None:
-    """Print a constraints artifact as a table: what each class is told, and where that came from."""
+    """Print a constraints artifact as a table: what each class is told, and where that came from.
+
+    python -m components.agent show runs/constraints1
+
+    python -m components.agent show --diff runs/constraints0 runs/constraints1
+
+    python -m components.agent show runs/constraints1 --plot throw --output throw.png
+    """
+    if diff and plot is not None:
+        raise InputError("--diff and --plot: found both, expected one")
+    if len(artifacts) != 1 + diff:
+        raise InputError(f"ARTIFACT: {len(artifacts)} found, {1 + diff} expected{' with --diff' if diff else ''}")
     with Exchange() as exchange:
-        found = constraints.open(exchange.input(artifact))
-    names = load_layout(found.layout).joints
-    stream = f", stream {found.stream}" if found.stream else ""
-    table = Table(title=f"Round {found.round}{stream}, layout {found.layout}", show_lines=True)
-    for heading in ("", "class", "description", "critical joints", "told apart from", "status"):
-        table.add_column(heading, justify="right" if not heading else "left", overflow="fold")
+        found = [constraints.open(exchange.input(artifact)) for artifact in artifacts]
+    if plot is not None:
+        if output is None:
+            raise InputError("--output is missing: the picture (PNG) that --plot writes")
+        from components.agent.figure import draw  # only who draws pays for the import
+
+        draw(_class(found[0], plot), load_layout(found[0].layout), output)
+        return
+    Console().print(difference_table(found[0], found[1]) if diff else constraints_table(found[0]))
+
+
+def _class(found: Constraints, wanted: str) -> ClassConstraint:
     for entry in found.classes:
-        every = len(entry.joints) == len(names)
-        origin = entry.provenance
-        cells = (
-            str(entry.label),
-            entry.name,
-            entry.description,
-            "all" if every else ", ".join(names[joint].replace("_", " ") for joint in entry.joints),
-            ", ".join(found.classes[other].name for other in entry.told_apart_from),
-            f"{origin.status} ({origin.provider})" + (f": {origin.note}" if origin.note else ""),
-        )
-        # Names and answers are data: brackets in them are no markup.
-        table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+        if wanted.casefold() == entry.name.casefold() or wanted == str(entry.label):
+            return entry
+    names = ", ".join(f"{entry.label} {entry.name}" for entry in found.classes)
+    raise InputError(f"--plot: found {wanted!r}, expected one of: {names}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePath
 
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ConfigDict
@@ -57,14 +58,17 @@ def _read(completion: ChatCompletion) -> tuple[str, str]:
         return said or str(refusal), "the model refused"
     if finish == "content_filter":
         return said, "the content filter stopped the answer"
-    if finish == "length":
+    if finish == "length" and not said.rstrip().endswith("}"):  # an object may end where the limit is
         return said, "the answer was cut off (finish_reason length)"
     return said, "" if said.strip() else "the answer is empty"
 
 
 def _name(completion: ChatCompletion, field: str) -> str:
     value = getattr(completion, field, None)
-    return value[:LONGEST_NAME] if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # llama.cpp calls a model by its path; no host's path may get into an artifact.
+    return (PurePath(value).name if value.startswith("/") else value)[:LONGEST_NAME]
 
 
 def _tokens(completion: ChatCompletion, name: str) -> int:

@@ -10,12 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from agent_helpers import Scene
 
 from components.agent.__main__ import app
 from components.agent.core import run_round
+from components.agent.figure import draw
 from components.contracts import constraints
 from components.contracts.config import load_experiment
+from components.contracts.constraints import ClassConstraint, Provenance
+from components.contracts.skeleton import layout_names, load_layout
 from components.runtime.cli import run
 from components.runtime.logs import LOGGER
 
@@ -85,6 +89,96 @@ def test_show_prints_names_with_brackets_as_they_are(
     assert "[/] sit" in shown
 
 
+def test_plan_says_whom_it_would_ask_and_asks_nobody(
+    scene: Scene, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    prices = {"gpt-4o": {"prompt": 2.5, "completion": 10}}
+    stage = scene.stage(provider="openai", prices=prices, max_requests=1)
+    config = tmp_path / "e.yaml"
+    experiment = {"name": "e", "train": {"epochs": 2}, **stage.model_dump(mode="json")}
+    config.write_text(yaml.safe_dump(experiment))
+    run_round(scene.stage(), tmp_path / "c0")
+    confusion = scene.confusion(stage, {("throw", "carry"): 4})
+    round_one = ["--round", "1", "--stream", "j", "--confusion", str(confusion), "--previous", str(tmp_path / "c0")]
+    assert command("plan", "--config", str(config), *round_one) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 10 classes are asked; about" in shown
+    assert "confused with carry (4)" in shown
+    assert "beyond this round's max_requests (1)" in shown
+    assert "no confusion above the thresholds" in shown
+    assert "cost 0.0" in shown
+
+
+def test_diff_prints_what_a_round_changed(
+    scene: Scene, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = scene.stage()
+    run_round(stage, tmp_path / "c0")
+    confusion = scene.confusion(stage, {("walk around", "carry"): 9})
+    run_round(stage, tmp_path / "c1", stream="j", round_number=1, confusion=confusion, previous=tmp_path / "c0")
+    assert command("show", "--diff", str(tmp_path / "c0"), str(tmp_path / "c1")) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 10 classes changed" in shown
+    assert "– → carry" in shown
+    assert "−" in shown and "+ " in shown
+    assert "donning" not in shown
+
+
+def test_plot_draws_a_class(scene: Scene, command: Command, tmp_path: Path) -> None:
+    run_round(scene.stage(classes=("throw", "$x^ [red]")), tmp_path / "c0")
+    pictures = []
+    for number, wanted in enumerate(("Throw", "0", "$x^ [red]")):
+        output = tmp_path / f"{number}.png"
+        assert command("show", str(tmp_path / "c0"), "--plot", wanted, "--output", str(output)) == 0
+        pictures.append(output.read_bytes())
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize("layout", layout_names())
+def test_every_joint_of_every_layout_has_its_place_in_the_picture(layout: str, tmp_path: Path) -> None:
+    joints = tuple(range(len(load_layout(layout).joints)))
+    origin = Provenance(status="prior", provider="offline")
+    draw(
+        ClassConstraint(label=0, name="n", description="d", joints=joints, provenance=origin),
+        load_layout(layout),
+        tmp_path / "all.png",
+    )
+    assert (tmp_path / "all.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--diff", "A"], "error: ARTIFACT: 1 found, 2 expected with --diff"),
+        (["A", "A"], "error: ARTIFACT: 2 found, 1 expected"),
+        (["A", "--plot", "jump"], "error: --output is missing"),
+        (["A", "--plot", "jump", "--output", "x.png"], "error: --plot: found 'jump', expected one of: 0 pick up"),
+        (["A", "--plot", "throw", "--output", "x.svg"], "error: --output: found 'x.svg', expected a name that ends"),
+        (["A", "--plot", "throw", "--output", "/nowhere/x.png"], "error: /nowhere/x.png: cannot be written"),
+        (["--diff", "A", "A", "--plot", "throw"], "error: --diff and --plot: found both, expected one"),
+        (["--diff", "A", "B"], "error: --diff: the two are of different classes"),
+    ],
+)
+def test_mistakes_in_showing_are_one_line(
+    scene: Scene,
+    command: Command,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    error: str,
+) -> None:
+    run_round(scene.stage(), tmp_path / "a")
+    run_round(scene.stage(classes=("throw", "carry")), tmp_path / "b")
+    known = {"A": str(tmp_path / "a"), "B": str(tmp_path / "b")}
+    capsys.readouterr()
+    assert command("show", *(known.get(argument, argument) for argument in arguments)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(error)
+    assert len(said.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -92,6 +186,7 @@ def test_show_prints_names_with_brackets_as_they_are(
         (["run", "--config", "absent.yaml", "--output", "x"], "error: absent.yaml: cannot be read: No such file"),
         (["run", "--config", "CONFIG", "--output", "x", "--round", "1"], "error: round 1 needs the confusion artifact"),
         (["run", "--config", "CONFIG", "--output", "ftp://b/x"], "error: ftp://b/x: scheme 'ftp' is not supported"),
+        (["plan", "--config", "CONFIG", "--round", "1"], "error: round 1 needs the confusion artifact"),
         (["show", "HERE"], "not an artifact: manifest.json is missing"),
     ],
 )
@@ -122,7 +217,7 @@ def test_help_explains_and_shows_an_example(command: Command, capsys: pytest.Cap
     assert command("run", "--help") == 0
     shown = capsys.readouterr().out
     assert "python -m components.agent run --config" in shown
-    for option in ("--config", "--output", "--round", "--stream", "--confusion", "--previous"):
+    for option in ("--config", "--output", "--round", "--stream", "--confusion", "--previous", "--cache"):
         assert option in shown
     assert command("--help") == 0
     assert "OPENAI_API_KEY" in capsys.readouterr().out

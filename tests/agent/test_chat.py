@@ -53,6 +53,13 @@ class TestRequest:
         assert reply.answer is not None
         assert (reply.model, reply.prompt_tokens, reply.completion_tokens) == ("model-2024", 100, 20)
 
+    def test_a_model_called_by_its_path_is_named_without(self, endpoint: Endpoint) -> None:
+        def served(request: dict[str, Any]) -> Response:
+            status, headers, body = good()(request)
+            return status, headers, body.replace(b"model-2024", b"/home/me/model.gguf")
+
+        assert scripted(endpoint, served).model == "model.gguf"
+
     def test_prompt_tells_what_the_question_holds(self) -> None:
         system, user = load_prompts().opening(replace(QUESTION, dimensions="2d+score", max_persons=2))
         assert system["role"] == "system"
@@ -209,6 +216,11 @@ class TestRepair:
         assert lost.note.startswith("no usable answer after 2 repair turns: ")
         assert problem in lost.note
         assert len(endpoint.asked("throw")) == 6
+
+    def test_an_object_that_ends_where_the_limit_is_is_whole(self, endpoint: Endpoint) -> None:
+        whole = json.dumps({"description": "It whips.", "joints": ["head"]})
+        assert scripted(endpoint, completion(f"{whole}\n", finish="length")).answer is not None
+        assert len(endpoint.asked("throw")) == 1
 
     def test_every_turn_is_paid_for(self, endpoint: Endpoint) -> None:
         reply = scripted(endpoint, REFUSAL, REFUSAL, good())
