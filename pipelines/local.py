@@ -29,9 +29,9 @@ from kfp import local
 from rich.console import Console
 
 from components.contracts import report as report_contract
-from components.contracts.artifact import sha256_file
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
+from components.preprocess.files import digest as data_digest
 from components.runtime import events
 from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
@@ -49,7 +49,10 @@ class StageError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What to run. ``overrides``: dotted keys that replace values of the config."""
+    """What to run.
+
+    ``data``: a file or folder that preprocess reads; ``overrides``: dotted keys that replace values of the config.
+    """
 
     data: Path
     config: Path
@@ -65,8 +68,8 @@ def run(request: Request, console: Console) -> Path:
         StageError: a stage failed for another reason.
     """
     experiment = load_experiment(request.config, request.overrides)
-    if not request.data.is_file():
-        raise InputError(f"{request.data}: no such file")
+    if not request.data.exists():
+        raise InputError(f"{request.data}: no such file or folder")
     home = request.root / experiment.name
     home.mkdir(parents=True, exist_ok=True)
     with _only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
@@ -87,7 +90,7 @@ def _announce(experiment: Experiment, log: TextIO, console: Console) -> None:
     label = protocol.label or f"{protocol.train} → {protocol.test}"
     console.print(
         f"experiment {experiment.name}: {len(experiment.data.classes)} classes, {label}; "
-        f"streams {', '.join(experiment.streams)}, {experiment.rounds} rounds; log: {log.name}",
+        f"streams {', '.join(experiment.streams)}; rounds: {experiment.rounds}; log: {log.name}",
         highlight=False,
         soft_wrap=True,
     )
@@ -104,7 +107,7 @@ def _execute(request: Request, experiment: Experiment) -> Path | None:
     pipeline = make_pipeline(experiment.rounds)
     arguments = {
         "data": str(request.data.resolve()),
-        "data_sha256": sha256_file(request.data),
+        "data_sha256": data_digest(request.data),
         "config": request.config.read_text(encoding="utf-8"),
         "overrides": request.overrides,
     }

@@ -1,0 +1,131 @@
+"""What surrounds a stage inside a pipeline task."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kfp import dsl
+from small_experiment import CONFIG, ROOT, write_pickle
+
+from components.contracts.config import TrainStage, load_experiment, parse_experiment, parse_section
+from components.preprocess.component import preprocess
+from components.runtime import events
+from components.runtime.logs import stage_logger
+from components.runtime.progress import progress
+from components.runtime.task import resume_directory, task
+from pipelines.configure import configure
+from pipelines.source import source_digest
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file into which tasks write their events."""
+    path = tmp_path / "events.jsonl"
+    monkeypatch.setenv(events.VARIABLE, str(path))
+    return path
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_configure_gives_every_stage_its_own_part(tmp_path: Path) -> None:
+    parts = {name: tmp_path / name for name in ("preprocess", "agent", "evaluate")}
+    items = configure.python_func(
+        config=CONFIG, overrides={"train.epochs": 7}, rounds=3, code="", **{k: str(v) for k, v in parts.items()}
+    )
+    experiment = parse_experiment(CONFIG, "config", {"train.epochs": 7, "rounds": 3})
+    assert parts["preprocess"].read_text() == experiment.stage_preprocess().to_json()
+    assert parts["evaluate"].read_text() == experiment.stage_evaluate().to_json()
+    assert "epochs" not in parts["preprocess"].read_text() + parts["agent"].read_text()
+    assert [item["stream"] for item in items] == ["j", "b"]
+    assert parse_section(TrainStage, items[0]["train"]) == experiment.stage_train("j")
+
+
+def test_configure_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        configure.python_func(
+            config=CONFIG,
+            overrides={"data.layout": "octopus"},
+            rounds=2,
+            code="",
+            preprocess=str(tmp_path / "p"),
+            agent=str(tmp_path / "a"),
+            evaluate=str(tmp_path / "e"),
+        )
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: config: data.layout: ") and "octopus" in line
+
+
+def test_preprocess_component_describes_its_dataset(tmp_path: Path) -> None:
+    config = tmp_path / "small.yaml"
+    config.write_text(CONFIG)
+    dataset = dsl.Dataset(name="dataset", uri=str(tmp_path / "dataset"))
+    preprocess.python_func(
+        data=str(write_pickle(tmp_path / "small.pkl")),
+        data_sha256="",
+        stage=load_experiment(config).stage_preprocess().to_json(),
+        code="",
+        dataset=dataset,
+    )
+    assert dataset.metadata["schema"].startswith("dataset ")
+    assert len(dataset.metadata["digest"]) == 64
+
+
+def test_a_task_tells_its_start_progress_log_and_end(told: Path) -> None:
+    with task("train j round 1"):
+        stage_logger("train").info("good news")
+        with progress("epochs", 2, stage_logger("train")) as report:
+            report(2, "loss 1.0")
+    happened = read(told)
+    assert [event["event"] for event in happened] == ["start", "log", "progress", "progress", "end"]
+    assert {event["task"] for event in happened} == {"train j round 1"}
+    assert happened[3] | {"done": 2, "total": 2, "note": "loss 1.0"} == happened[3]
+
+
+def test_a_defect_is_told_and_keeps_its_traceback(told: Path) -> None:
+    with pytest.raises(ZeroDivisionError), task("evaluate"):
+        _ = 1 / 0
+    assert read(told)[-1] == {
+        "task": "evaluate",
+        "event": "error",
+        "text": "ZeroDivisionError: division by zero",
+        "input": False,
+    }
+
+
+def test_a_task_ends_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    script = "import time; from components.runtime.task import task\n"
+    script += "with task('train'): print(1, flush=True); time.sleep(60)"
+    environment = {"PATH": "", events.VARIABLE: str(tmp_path / "events.jsonl")}
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=ROOT, env=environment)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=30) == 1
+
+
+def test_what_survives_a_kill_belongs_to_the_same_inputs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKELETONAGENT_RESUME", raising=False)
+    assert resume_directory("j-r1", "stage", ["digest"]) is None
+    monkeypatch.setenv("SKELETONAGENT_RESUME", str(tmp_path))
+    first = resume_directory("j-r1", "stage", ["digest"])
+    assert first == resume_directory("j-r1", "stage", ["digest"]) != resume_directory("j-r1", "stage", ["other"])
+    assert first is not None and first.parent == tmp_path and first.name.startswith("j-r1-")
+
+
+def test_a_change_of_one_stage_leaves_the_others_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("contracts", "runtime", "train", "agent"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "core.py").write_text(name)
+    monkeypatch.setattr("components.__file__", str(tmp_path / "__init__.py"))
+    train, agent = source_digest("train"), source_digest("agent")
+    (tmp_path / "train" / "core.py").write_text("changed")
+    assert (source_digest("train") != train, source_digest("agent") == agent) == (True, True)
+    (tmp_path / "contracts" / "core.py").write_text("changed")
+    assert source_digest("agent") != agent
