@@ -14,7 +14,7 @@ from components.contracts.config import load_experiment
 from components.preprocess import inspection
 from components.preprocess.core import preprocess
 from components.preprocess.readers import Format
-from components.preprocess.report import show
+from components.preprocess.report import printable, show
 from components.runtime.cli import Exchange, application
 from components.runtime.cli import run as run_application
 from components.runtime.metrics import serve_metrics
@@ -84,7 +84,7 @@ def inspect(
     """Print what PATH holds: samples, classes, splits, persons, frames, what is faulty, and what leaks.
 
     Needs no configuration. Equal sequences are counted, and where a training and a test split of one protocol
-    share them (a leak), the pairs are named.
+    share them (a leak), their number and one pair are named.
 
     Example:
 
@@ -105,8 +105,10 @@ def _draw(path: Path, output: Path, sample_id: str | None, layout: str | None, k
 
     sample, holdings = inspection.find_sample(path, kind, sample_id)
     label = holdings.classes[sample.label] if sample.label < len(holdings.classes) else f"class {sample.label}"
-    strip.draw(sample, inspection.layout_of(sample, holdings, layout), f"{sample.sample_id} · {label}", output)
-    print(f"{output}: {sample.sample_id}, {label}, {sample.keypoints.shape[1]} frames")
+    strip.draw(
+        sample, inspection.layout_of(sample, holdings, layout), f"{printable(sample.sample_id)} · {label}", output
+    )
+    print(f"{output}: {printable(sample.sample_id)}, {printable(label)}, {sample.keypoints.shape[1]} frames")
 
 
 def summarise(path: Path, name: str) -> None:
@@ -126,7 +128,7 @@ def summarise(path: Path, name: str) -> None:
                 f"protocol {protocol}: {count} test samples are byte-equal to training samples", style="yellow"
             )
     for record in packed.skipped[:SHOWN_REASONS]:
-        console.print(f"skipped {record.sample_id or f'number {record.position}'}: {record.reason}")
+        console.print(f"skipped {printable(record.sample_id) or f'number {record.position}'}: {record.reason}")
     if len(packed.skipped) > SHOWN_REASONS:
         console.print(f"… and {len(packed.skipped) - SHOWN_REASONS} more, see skipped.jsonl")
 

@@ -67,8 +67,8 @@ class KineticsIndex:
                 by_file.setdefault(_file_name(annotation), []).append(position)
             except RecordFaultError as error:
                 yield self._skipped(position, str(error))
-        for member in self._kpfiles.members([name for name in self._kpfiles.names if _base(name) in by_file]):
-            positions = by_file.pop(_base(member.name), [])
+        for member in self._kpfiles.members({name for name in self._kpfiles.names if _base(name) in by_file}):
+            positions = by_file.pop(_base(member.name), [])  # none left: a second file of the same name
             try:
                 poses = self._load(member)
             except InputError as error:

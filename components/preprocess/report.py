@@ -14,6 +14,7 @@ from components.preprocess.inspection import Holdings
 SHOWN_CLASSES = 30
 SHOWN_SPLITS = 6
 SHOWN_IDS = 3
+LONGEST_TEXT = 300
 
 
 def show(found: Holdings, name: str) -> None:
@@ -44,7 +45,7 @@ def _show_splits(found: Holdings, console: Console) -> None:
         known = [sample_id for sample_id in dict.fromkeys(ids) if sample_id in found.labels]
         frames = sum(found.frames.get(sample_id, 0) for sample_id in known)
         classes = len({found.labels[sample_id] for sample_id in known})
-        table.add_row(split, str(len(ids)), str(len(set(ids)) - len(known)), str(classes), str(frames))
+        table.add_row(printable(split), str(len(ids)), str(len(set(ids)) - len(known)), str(classes), str(frames))
     console.print(table)
     named = {sample_id for ids in found.splits.values() for sample_id in ids}
     if outside := len(found.labels.keys() - named):
@@ -59,7 +60,7 @@ def _show_classes(found: Holdings, console: Console) -> None:
     if len(counts) > SHOWN_CLASSES:
         return
     shown = found.splits if len(found.splits) <= SHOWN_SPLITS else {}
-    table = Table("class", "samples", *shown)
+    table = Table("class", "samples", *map(printable, shown))
     per_split = [Counter(found.labels[i] for i in ids if i in found.labels) for ids in shown.values()]
     for label, count in sorted(counts.items()):
         title = f"{label} {found.classes[label]}" if label < len(found.classes) else str(label)
@@ -71,7 +72,7 @@ def _show_faults(found: Holdings, console: Console) -> None:
     if not found.faults and not found.repeated:
         console.print("no sample is all zero, NaN or otherwise faulty")
     for reason, ids in sorted(found.faults.items(), key=lambda item: -len(item[1])):
-        console.print(f"{len(ids)} samples: {reason} ({_some(ids)})", style="yellow")
+        console.print(f"{len(ids)} samples: {printable(reason)} ({_some(ids)})", style="yellow")
     if found.repeated:
         console.print(f"{len(found.repeated)} ids stand more than once ({_some(found.repeated)})", style="yellow")
 
@@ -82,17 +83,24 @@ def _show_copies(found: Holdings, console: Console) -> None:
         console.print(f"{sum(map(len, copies))} samples are byte-equal to another one, in {len(copies)} groups")
     for train, test in found.pairs:
         twins = found.twins(train, test)
+        sides = f"{printable(train)} → {printable(test)}"
         if not twins:
-            console.print(f"{train} → {test}: no test sample is byte-equal to a training sample")
+            console.print(f"{sides}: no test sample is byte-equal to a training sample")
             continue
         labels = Counter(found.labels[sample_id] for _, sample_id in twins)
         classes = ", ".join(f"class {label}: {count}" for label, count in sorted(labels.items()))
         console.print(
-            f"LEAK {train} → {test}: {len(twins)} of {len(found.splits[test])} test samples are byte-equal to training "
-            f"samples ({classes}), such as {twins[0][1]} = {twins[0][0]}",
+            f"LEAK {sides}: {len(twins)} of {len(found.splits[test])} test samples are byte-equal to training "
+            f"samples ({classes}), such as {_some([twins[0][1]])} = {_some([twins[0][0]])}",
             style="bold red",
         )
 
 
+def printable(text: str) -> str:
+    """Return text from an input as it may go to a terminal: control characters escaped, not too long."""
+    text = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return text if text.isprintable() else ascii(text)
+
+
 def _some(ids: list[str]) -> str:
-    return ", ".join(ids[:SHOWN_IDS]) + (", …" if len(ids) > SHOWN_IDS else "")
+    return ", ".join(map(printable, ids[:SHOWN_IDS])) + (", …" if len(ids) > SHOWN_IDS else "")

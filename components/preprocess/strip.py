@@ -51,7 +51,7 @@ def draw(sample: Sample, layout: Layout, title: str, output: Path) -> None:
         axis.set_title(f"frame {frame + 1}", fontsize=8, color="#444444")
         for spine in axis.spines.values():
             spine.set_color("#dddddd")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)
     try:
         figure.savefig(output, format="png", dpi=140, metadata={"Software": None})
     except OSError as error:

@@ -58,13 +58,13 @@ def test_faults_are_counted_and_named(tmp_path: Path) -> None:
         annotation("zero 2", points=keypoints(2) * 0),
         annotation("nan", points=nan),
         annotation("a"),
-        annotation("label", "0"),
+        annotation("label\x1b[2J", "0"),
         {"label": 3},
     ]
     output = shown(dump(tmp_path / "in.pkl", content(*bad)))
     assert "2 samples: keypoint: all values are zero (zero 1, zero 2)" in output
     assert "1 samples: keypoint: values that are NaN or infinite (nan)" in output
-    assert "1 samples: label: found str, expected an integer (label)" in output
+    assert "1 samples: label: found str, expected an integer ('label\\x1b[2J')" in output and "\x1b" not in output
     assert "1 samples: missing: frame_dir, keypoint (number 9)" in output
     assert "1 ids stand more than once (a)" in output
 
@@ -180,6 +180,11 @@ def test_two_persons_and_absent_frames_are_drawn(tmp_path: Path) -> None:
     shown(dump(tmp_path / "in.pkl", value), "--plot", tmp_path / "strip.png")
     image = imread(tmp_path / "strip.png")[..., :3]
     assert (image[..., 2] - image[..., 0] > 0.3).any() and (image[..., 0] - image[..., 2] > 0.3).any()
+
+
+def test_an_id_is_no_formula(tmp_path: Path) -> None:
+    value = {"split": {"train": ["$\\bad$"]}, "annotations": [annotation("$\\bad$", points=keypoints(1))]}
+    assert "$\\bad$, class 0" in shown(dump(tmp_path / "in.pkl", value), "--plot", tmp_path / "strip.png")
 
 
 def test_scores_and_packed_datasets_are_drawn(tmp_path: Path) -> None:
