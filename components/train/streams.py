@@ -22,7 +22,8 @@ def stream_features(joints: Tensor, layout: Layout, stream: str) -> Tensor:
     """
     features = joints
     if not stream.startswith("j"):
-        features = joints - _at(joints, torch.as_tensor(layout.pairs(stream)[:, 1], device=joints.device))
+        features = _at(joints, torch.as_tensor(layout.pairs(stream)[:, 1], device=joints.device))
+        torch.sub(joints, features, out=features)
     if stream.endswith("m"):
         moved = torch.zeros_like(features)
         torch.sub(features[..., 1:, :, :], features[..., :-1, :, :], out=moved[..., :-1, :, :])
