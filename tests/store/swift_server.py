@@ -111,7 +111,7 @@ class SwiftServer:
                 self.processes.append(
                     subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
                 )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not all(self._serves(part) for part in PARTS):
             if time.monotonic() > deadline or any(process.poll() is not None for process in self.processes):
                 self.kill()

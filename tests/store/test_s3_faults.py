@@ -46,7 +46,7 @@ def new(tmp_path: Path) -> Path:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -125,7 +125,7 @@ class TestServerKilled:
     def test_and_restarted(
         self, prefix: str, old: str, new: Path, proxy: DroppingProxy, swift: SwiftServer, tmp_path: Path
     ) -> None:
-        thread, failures = self.upload(S3Store(), new, prefix)
+        thread, failures = self.upload(S3Store(patience=300), new, prefix)
         wait_for(lambda: proxy.passed > 20_000_000)
         swift.kill()
         swift.start()
