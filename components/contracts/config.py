@@ -147,6 +147,7 @@ class TrainConfig(Section):
     """Optimisation of one stream: SGD with Nesterov momentum, cosine to zero over all rounds together.
 
     Loss = CE(clean) + soft CE(mixed) + ``constraint_weight`` · CE(constraint) + ``alignment_weight`` · KL.
+    ``class_balance`` weights CE(clean) by the inverse frequency of each class in the training split.
     A clip has ``frames`` frames, taken by ``sampling`` (see ``components.train.sampling``); the scores of
     ``test_clips`` clips are averaged.
     """
@@ -160,6 +161,7 @@ class TrainConfig(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Fraction = 0.0
+    class_balance: bool = False
     mix: bool = True
     constraint_weight: Annotated[float, Field(ge=0)] = 0.2
     alignment_weight: Annotated[float, Field(ge=0)] = 0.5

@@ -88,6 +88,13 @@ class Trainer:
     source: ClipSource
     samples: Tensor
     guidance: Guidance
+    class_weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.stage.train.class_balance:
+            labels = self.source.labels[self.samples]
+            counts = torch.bincount(labels, minlength=len(self.stage.data.classes)).clamp(min=1)
+            self.class_weights = (len(labels) / (len(counts) * counts)).float().to(self.source.device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -139,6 +146,7 @@ class Trainer:
             constraint_weight=config.constraint_weight,
             alignment_weight=config.alignment_weight,
             label_smoothing=config.label_smoothing,
+            class_weights=self.class_weights,
         )
         self.optimiser.zero_grad(set_to_none=True)
         losses.total.backward()

@@ -57,6 +57,7 @@ def training_loss(
     constraint_weight: float,
     alignment_weight: float,
     label_smoothing: float = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Losses:
     """Add up CE(clean) + soft CE(mixed) + w₁ · CE(constraint) + w₂ · alignment.
 
@@ -66,9 +67,10 @@ def training_loss(
         mixed_labels: class distribution of the mixed samples ``[N, classes]``, or None without mixing.
         text: the embedding of every class ``[classes, D]``.
         logit_scale: the recogniser's parameter.
+        class_weights: weight of each class in CE(clean), ``[classes]``; None weighs all alike.
     """
     count = len(labels)
-    clean = F.cross_entropy(output.logits[:count], labels, label_smoothing=label_smoothing)
+    clean = F.cross_entropy(output.logits[:count], labels, class_weights, label_smoothing=label_smoothing)
     mixed = torch.zeros_like(clean) if mixed_labels is None else F.cross_entropy(output.logits[count:], mixed_labels)
     constraint = F.cross_entropy(output.constraint[:count], labels)
     alignment = alignment_loss(output.alignment[:count], text[labels], labels, logit_scale)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from train_helpers import experiment
 
 from components.contracts import checkpoint, confusion, constraints, scores
@@ -152,6 +153,20 @@ def test_plain_stem_and_uniform_sampling_train(tiny_dataset: Path, tiny_constrai
     plain = tiny.model_copy(update={"model": tiny.model.model_copy(update={"stem": "plain"})})
     made = run(plain, tiny_dataset, tiny_constraints, tmp_path)
     assert np.isfinite(scores.open(made.scores).probabilities).all()
+
+
+def test_class_balance_weighs_rare_classes_more(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    from components.train.core import _build_trainer, _open_inputs
+
+    stage = experiment(class_balance=True).stage_train("j")
+    trainer = _build_trainer(stage, _open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
+    assert trainer.class_weights is not None
+    np.testing.assert_allclose(trainer.class_weights, 1.0)
+    labels = trainer.source.labels[trainer.samples]
+    trainer.samples = trainer.samples[(labels > 0) | (torch.arange(len(labels)) % 7 == 0)]
+    trainer.__post_init__()
+    expected = [6.0] + [6 / 7] * 5
+    np.testing.assert_allclose(trainer.class_weights, expected, rtol=1e-6)
 
 
 class TestRefused:
