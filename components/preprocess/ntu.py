@@ -10,7 +10,7 @@ code would be left with no track at all, the one that moves most stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -156,15 +156,19 @@ def _without_wide(tracks: list[Track]) -> list[Track]:
     return left
 
 
-def _joined(tracks: Iterable[Track], frames: int) -> npt.NDArray[np.float32]:
-    """Give each track, in order, to the first of two persons who has none at that time; others are left out."""
+def _joined(tracks: Sequence[Track], frames: int) -> npt.NDArray[np.float32]:
+    """Give each track, in order, to the first of two persons who has none at that time; others are left out.
+
+    As published, the second person counts as there from the first frame on, once a track was given to it.
+    """
     keypoints = np.zeros((2, frames, JOINTS, 3), dtype=np.float32)
-    spans: list[tuple[int, int] | None] = [None, None]
-    for track in tracks:
+    keypoints[0, tracks[0].frames] = tracks[0].joints
+    spans = [tracks[0].span, (0, 0)]
+    for track in tracks[1:]:
         first, behind = track.span
-        for person, span in enumerate(spans):
-            if span is None or max(span[0], first) >= min(span[1], behind):
+        for person, (start, end) in enumerate(spans):
+            if max(start, first) >= min(end, behind):
                 keypoints[person, track.frames] = track.joints
-                spans[person] = (first, behind) if span is None else (min(span[0], first), max(span[1], behind))
+                spans[person] = (min(start, first), max(end, behind))
                 break
     return keypoints

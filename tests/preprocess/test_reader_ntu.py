@@ -111,6 +111,13 @@ def test_a_third_body_at_the_same_time_is_left_out(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.stack(three[:2]))
 
 
+def test_the_second_person_has_no_track_before_its_first_one(tmp_path: Path) -> None:
+    main, later, earlier = standing(1, 40, motion=0.5), standing(2, 15, motion=0.4), standing(3, 15, motion=0.3)
+    found = bodies(tmp_path, ("7", 0, main), ("8", 0, earlier), ("9", 20, later), frames=40)
+    np.testing.assert_array_equal(found[1, 20:35], later)
+    assert not found[1, :20].any()
+
+
 def test_whoever_is_there_first_comes_first(tmp_path: Path) -> None:
     late, early = standing(1, 15, motion=0.5), standing(2, 15, motion=0.1)
     found = bodies(tmp_path, ("7", 5, late), ("8", 0, early), frames=20)
