@@ -8,7 +8,8 @@ T frames occupies ``M·T`` consecutive rows from ``first[s]``, person by person.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -101,29 +102,42 @@ class Writer:
         self._staging = staged(self.path)
         self._directory = self._staging.__enter__()
         self._joints = len(load_layout(self.config.layout).joints)
-        self._raw = (self._directory / "keypoints.npy").open("wb")
-        self._write_header()
+        try:
+            with _writing(self.path):
+                self._raw = (self._directory / "keypoints.npy").open("wb")
+                self._write_header()
+        except BaseException as failure:
+            self._discard(failure)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._discard(error)
+            return
         try:
-            if kind is None:
+            with _writing(self.path):
                 self._finish()
         except BaseException as failure:
-            self._raw.close()
-            self._staging.__exit__(type(failure), failure, failure.__traceback__)
+            self._discard(failure)
             raise
-        self._raw.close()
-        self._staging.__exit__(kind, error, trace)
+        with _writing(self.path):
+            self._staging.__exit__(None, None, None)
+
+    def _discard(self, failure: BaseException) -> None:
+        with suppress(OSError, AttributeError):  # what is still buffered need not fit
+            self._raw.close()
+        self._staging.__exit__(type(failure), failure, failure.__traceback__)
 
     def append(self, sample_id: str, label: int, keypoints: npt.NDArray[Any]) -> None:
         """Add one sample: ``keypoints`` is ``[M, T, V, 3]``, finite, M and T at least 1."""
         persons, frames, joints, channels = keypoints.shape
         if (joints, channels) != (self._joints, CHANNELS) or persons < 1 or frames < 1:
             raise ValueError(f"{sample_id}: shape {keypoints.shape} does not fit layout {self.config.layout}")
-        self._raw.write(np.ascontiguousarray(keypoints, dtype=self.dtype).tobytes())
+        with _writing(self.path):
+            self._raw.write(np.ascontiguousarray(keypoints, dtype=self.dtype).data)
         self._ids.append(sample_id)
         self._rows.append((label, persons, self._frames_written, frames))
         self._frames_written += persons * frames
@@ -167,6 +181,15 @@ class Writer:
         }
         config = self.config.model_dump(mode="json")
         seal(self._directory, SCHEMA, made_from=self.made_from, config=config, about=about)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make a full disk or a missing permission one clear line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _npy_header(header: dict[str, Any]) -> bytes:
