@@ -5,6 +5,7 @@ TORCH  := torch==2.13.0
 
 BIN     := $(VENV)/bin
 INSTALL := $(VENV)/.installed
+ATHERIS := atheris==3.0.0
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # What `make run` and `make compile` take: make run DATA=my.pkl CONFIG=my.yaml ROUNDS=3 STREAMS=j,b SET="seed=1 train.epochs=4"
@@ -15,13 +16,15 @@ STREAMS  ?=
 PROTOCOL ?=
 SET      ?=
 OUTPUT   ?= build/pipeline.yaml
+SECONDS  ?= 20
+SIZES    ?= 1000,10000
 settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compile test lint format lock clean
+.PHONY: help install run compile test lint format lock clean fuzz bench-preprocess
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 install: $(INSTALL) ## the environment in .venv, exactly as locked
 
@@ -47,6 +50,15 @@ compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFI
 
 test: $(INSTALL) ## all tests, on two processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+fuzz: $(INSTALL) ## the pickle reader against a fuzzer: [SECONDS=20]
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install $(ATHERIS)
+	@cd $$(mktemp -d) && OMP_NUM_THREADS=1 $(abspath $(BIN))/python '$(CURDIR)/tests/fuzz/fuzz_unpickler.py' \
+		-max_total_time=$(SECONDS) -max_len=4096 -artifact_prefix='$(CURDIR)/' -verbosity=0
+
+bench-preprocess: $(INSTALL) ## packing: samples/s, memory, and an epoch against a plain pipeline: [SIZES=1000,10000]
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprocess_scale.py --sizes $(SIZES)
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprocess.py
 
 lint: $(INSTALL) ## formatting, style, types
 	@$(BIN)/ruff format --check .
