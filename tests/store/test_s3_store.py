@@ -68,13 +68,13 @@ class TestRoundTrips:
         publish(made, prefix)
         assert verified_digest(fetch(prefix, tmp_path / "into")) == digest(made)
 
-    @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.minutes)])
     def test_many_small_objects(self, prefix: str, tmp_path: Path, count: int) -> None:
         made = make_tree(tmp_path / "made", {f"{number % 7}/{number}": b"%d" % number for number in range(count)})
         publish(made, prefix)
         assert verified_digest(fetch(prefix, tmp_path / "into")) == digest(made)
 
-    @pytest.mark.parametrize("size", [200 << 20, pytest.param(1 << 30, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("size", [200 << 20, pytest.param(1 << 30, marks=pytest.mark.minutes)])
     def test_a_large_object(self, prefix: str, tmp_path: Path, size: int) -> None:
         made = make_tree(tmp_path / "made", {"large": noise(size + 1), "small": b"s"})
         publish(made, prefix)
