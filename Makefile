@@ -48,8 +48,8 @@ compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFI
 	@$(BIN)/python -m pipelines compile --output '$(OUTPUT)' $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
 
-test: $(INSTALL) ## all tests, on two processes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+test: $(INSTALL) ## all tests that take less than minutes each, on two processes
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not minutes"
 
 fuzz: $(INSTALL) ## the pickle reader against a fuzzer: [SECONDS=20]
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install $(ATHERIS)

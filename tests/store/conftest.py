@@ -18,6 +18,13 @@ for shared in ("contracts", "preprocess", "pipelines"):  # artifacts of every ki
     sys.path.insert(0, str(ROOT / "tests" / shared))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the store on one of pytest's processes: one server serves them all."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("s3"))
+
+
 @pytest.fixture(scope="session")
 def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
     """The running server."""
