@@ -28,6 +28,8 @@ def load_streamed(path: Path, key: str) -> Any:
         records = Records(path, mapping, key, recalled_entries(mapping))
         machine = _Survey(memoryview(mapping), records)
         while not machine.advance():
+            if not records.number and machine.batch:
+                records.first = machine.batch[-1]
             records.number += len(machine.batch)
             machine.batch.clear()
             release(mapping, machine.at)
@@ -38,12 +40,16 @@ def load_streamed(path: Path, key: str) -> Any:
 
 
 class Records:
-    """A pickled list that is read anew in each iteration and never held: at most 1,000 records at a time."""
+    """A pickled list that is read anew in each iteration and never held: at most 1,000 records at a time.
+
+    ``first`` is its first record, to see what kind they are; long texts in it are ``Unread``.
+    """
 
     def __init__(self, path: Path, mapping: mmap.mmap, key: str, recalled: frozenset[int]) -> None:
         self.key = key
         self.recalled = recalled
         self.number = 0
+        self.first: Any = None
         self._path = path
         self._mapping = mapping
 

@@ -11,7 +11,7 @@ from components.contracts.errors import InputError
 from components.preprocess import ntu, pyskl, uav
 from components.preprocess.files import Files, Folder, Member, SingleFile, open_files
 from components.preprocess.kinetics import KineticsIndex
-from components.preprocess.pickled_records import load_streamed
+from components.preprocess.pickled_records import Records, load_streamed
 from components.preprocess.source import Source
 from components.preprocess.unpickler import load_data
 
@@ -71,8 +71,8 @@ def _only(path: Path, found: list[Format]) -> Format:
 
 def _open_pickle(files: Files, config: DataConfig | None, kind: Format) -> tuple[Source, dict[str, Path]]:
     annotations, splits = next(_annotations(member) for member in files.members({_index(files)}))
-    first = next((record for record in annotations if type(record) is dict), {})
-    refers = "raw_file" in first and "keypoint" not in first
+    first = annotations.first if isinstance(annotations, Records) else annotations[0]
+    refers = type(first) is dict and "raw_file" in first and "keypoint" not in first
     if kind == "pyskl" or (kind == "auto" and not refers):
         return pyskl.AnnotationPickle(annotations, splits), {}
     kpfiles, besides = _kpfiles(files)

@@ -113,10 +113,14 @@ def _value_fault(sample: Sample, config: DataConfig) -> str | None:
         if array.dtype.kind not in "fiu":
             return f"{name}: found dtype {array.dtype}, expected numbers"
         with np.errstate(over="ignore"):
-            bad = array.size - int(np.isfinite(array.astype(np.float32)).sum())
-        if bad:
+            values = array.astype(np.float32)
+        finite = np.isfinite(values)
+        if not finite.all():
+            bad = array.size - int(finite.sum())
             return f"{name}: {bad} of {array.size} values are NaN, infinite or beyond float32"
-    return None if (np.abs(sample.keypoints) > ABSENT).any() else "keypoint: all values are zero"
+        if name == "keypoint" and not (np.abs(values) > ABSENT).any():
+            return "keypoint: all values are zero"
+    return None
 
 
 def _image_fault(sample: Sample, config: DataConfig) -> str | None:
