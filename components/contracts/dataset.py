@@ -8,6 +8,7 @@ T frames occupies ``M·T`` consecutive rows from ``first[s]``, person by person.
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ class Writer:
     dtype: npt.DTypeLike = np.float32
     notes: dict[str, Any] = field(default_factory=dict)
     _ids: list[str] = field(default_factory=list)
-    _rows: list[tuple[int, int, int, int]] = field(default_factory=list)
+    _rows: array[int] = field(default_factory=lambda: array("q"))
     _skipped: list[Skipped] = field(default_factory=list)
     _frames_written: int = 0
 
@@ -139,7 +140,7 @@ class Writer:
         with _writing(self.path):
             self._raw.write(np.ascontiguousarray(keypoints, dtype=self.dtype).data)
         self._ids.append(sample_id)
-        self._rows.append((label, persons, self._frames_written, frames))
+        self._rows.extend((label, persons, self._frames_written, frames))
         self._frames_written += persons * frames
 
     def skip(self, position: int, sample_id: str, reason: str) -> None:
@@ -166,7 +167,7 @@ class Writer:
     def _finish(self) -> None:
         self._write_header()
         self._raw.close()
-        columns = np.asarray(self._rows, dtype=np.int64).reshape(-1, 4)
+        columns = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 4)
         index = dict(zip(("labels", "persons", "first", "frames"), columns.T, strict=True))
         splits = {f"{_SPLIT}{name}": numbers for name, numbers in self._splits.items()}
         ids = np.asarray(self._ids, dtype=np.str_) if self._ids else np.empty(0, dtype="<U1")
