@@ -35,7 +35,6 @@ from components.agent.turn import Turn, read_turn
 from components.contracts.artifact import digest_of
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
-from components.contracts.skeleton import load_layout
 from components.runtime.progress import Reporter
 
 OPENAI = "openai"
@@ -174,7 +173,7 @@ class _Session:
             problem = turn.problem
             if not problem:
                 answer = parse_answer(turn.said)
-                problem = answer if isinstance(answer, str) else complaint(answer, load_layout(question.layout))
+                problem = answer if isinstance(answer, str) else complaint(answer, question)
                 if isinstance(answer, Answer) and not problem:
                     return answer, ""
             messages = messages + self.prompts.repair_turn(question, turn.said[:LONGEST_QUOTE], problem)

@@ -62,10 +62,13 @@ def resolve(names: Iterable[str], layout: Layout) -> Resolved:
     return Resolved(tuple(joints), tuple(unknown))
 
 
-def complaint(answer: Answer, layout: Layout) -> str:
+def complaint(answer: Answer, question: Question) -> str:
     """Return what makes an answer unusable, in words that its author can act on; empty if it is usable."""
+    layout = load_layout(question.layout)
     if not _clean(answer.description):
         return "the description is empty"
+    if _plain(answer.description) == _plain(question.name):
+        return "the description only repeats the name of the class"
     resolved = resolve(answer.joints, layout)
     if not resolved.joints:
         named = ", ".join(repr(name) for name in resolved.unknown[:3])
@@ -97,12 +100,11 @@ def select(
     Returns:
         The new constraint, status ``answered``, or the standing one with a note that says why it stays.
     """
-    layout = load_layout(question.layout)
     if reply.answer is None:
         return unchanged(standing, reply.note, round_number=round_number, reply=reply)
-    if problem := complaint(reply.answer, layout):
+    if problem := complaint(reply.answer, question):
         return unchanged(standing, f"unusable answer: {problem}", round_number=round_number, reply=reply)
-    resolved = resolve(reply.answer.joints, layout)
+    resolved = resolve(reply.answer.joints, load_layout(question.layout))
     provenance = Provenance(
         status="answered",
         provider=reply.provider,
@@ -160,6 +162,10 @@ def _clean(description: str) -> str:
     if len(text) <= MAX_DESCRIPTION:
         return text
     return text[:MAX_DESCRIPTION].rpartition(" ")[0] + "…"
+
+
+def _plain(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
 
 
 def _words(name: str) -> _Name:

@@ -136,13 +136,14 @@ class TestUnusable:
         ("description", "joints", "reason"),
         [
             ("  ", ("head",), "the description is empty"),
+            ("Throw.", ("head",), "the description only repeats the name of the class"),
             ("d", (), "no joints are named"),
             ("d", ("tail", "wing"), "none of the joints is one of the skeleton's: 'tail', 'wing'"),
             ("d", KINECT.joints, "all joints of the skeleton are named, which singles out none"),
         ],
     )
     def test_previous_stays_and_says_why(self, description: str, joints: tuple[str, ...], reason: str) -> None:
-        assert complaint(Answer(description=description, joints=joints), KINECT) == reason
+        assert complaint(Answer(description=description, joints=joints), QUESTION) == reason
         constraint = chosen(description=description, joints=joints)
         assert (constraint.description, constraint.joints, constraint.told_apart_from) == (
             "An arm swings.",
