@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import shutil
 import sys
 import threading
 import time
@@ -82,15 +83,23 @@ def _follow_starter() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def resume_directory(name: str, *identity: Any) -> Path | None:
-    """Return where this task may keep what survives a kill, or None where nothing is kept.
+@contextmanager
+def resume_directory(name: str, *identity: Any) -> Iterator[Path | None]:
+    """Yield where this task may keep what survives a kill, or None where nothing is kept.
+
+    It is removed when the block ends well, with whatever a killed attempt left half written beside it.
 
     Args:
         name: what people see in the directory's name, such as ``j-r2``.
         identity: JSON values that decide the result; another identity is another directory.
     """
     root = os.environ.get(RESUME_VARIABLE)
-    return Path(root) / f"{name}-{digest_of(identity)[:16]}" if root else None
+    if not root:
+        yield None
+        return
+    folder = Path(root) / f"{name}-{digest_of(identity)[:16]}"
+    yield folder / "state"
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def describe(artifact: str) -> dict[str, Any]:

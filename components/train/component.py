@@ -45,17 +45,18 @@ def train(
         from components.contracts.config import TrainStage, parse_section
         from components.train import core
 
-        inputs = [Path(artifact.path) for artifact in (dataset, constraints, previous) if artifact]
-        core.train_round(
-            parse_section(TrainStage, stage),
-            Path(dataset.path),
-            Path(constraints.path),
-            core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path)),
-            stream=stream,
-            round_number=round_number,
-            previous=Path(previous.path) if previous else None,
-            resume=resume_directory(f"{stream}-r{round_number}", stage, code, [digest(path) for path in inputs]),
-        )
+        inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
+        with resume_directory(f"{stream}-r{round_number}", stage, code, inputs) as resume:
+            core.train_round(
+                parse_section(TrainStage, stage),
+                Path(dataset.path),
+                Path(constraints.path),
+                core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path)),
+                stream=stream,
+                round_number=round_number,
+                previous=Path(previous.path) if previous else None,
+                resume=resume,
+            )
         for artifact in (checkpoint, confusion, scores):
             artifact.metadata.update(describe(artifact.path))
         last = scores_contract.open(Path(scores.path)).history[-1]

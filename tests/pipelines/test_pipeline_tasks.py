@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -110,13 +111,31 @@ def test_a_task_ends_when_nobody_reads_its_output(tmp_path: Path) -> None:
     assert process.wait(timeout=30) == 1
 
 
+def resume_path(*identity: object) -> Path | None:
+    with contextlib.suppress(KeyboardInterrupt), resume_directory("j-r1", *identity) as path:
+        raise KeyboardInterrupt
+    return path
+
+
 def test_what_survives_a_kill_belongs_to_the_same_inputs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKELETONAGENT_RESUME", raising=False)
-    assert resume_directory("j-r1", "stage", ["digest"]) is None
+    assert resume_path("stage", ["digest"]) is None
     monkeypatch.setenv("SKELETONAGENT_RESUME", str(tmp_path))
-    first = resume_directory("j-r1", "stage", ["digest"])
-    assert first == resume_directory("j-r1", "stage", ["digest"]) != resume_directory("j-r1", "stage", ["other"])
-    assert first is not None and first.parent == tmp_path and first.name.startswith("j-r1-")
+    first = resume_path("stage", ["digest"])
+    assert first == resume_path("stage", ["digest"]) != resume_path("stage", ["other"])
+    assert first is not None and first.parent.parent == tmp_path and first.parent.name.startswith("j-r1-")
+
+
+def test_what_survives_a_kill_goes_when_the_task_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKELETONAGENT_RESUME", str(tmp_path))
+    with contextlib.suppress(KeyboardInterrupt), resume_directory("j-r1", "stage") as path:
+        assert path is not None
+        path.mkdir(parents=True)
+        path.with_name(".state.half-written.tmp").mkdir()
+        raise KeyboardInterrupt
+    with resume_directory("j-r1", "stage") as again:
+        assert again == path and path.is_dir()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_change_of_one_stage_leaves_the_others_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
