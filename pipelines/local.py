@@ -6,6 +6,7 @@ Everything lies below one folder, ``runs`` by default::
     runs/<experiment>/pipeline.log                  everything that KFP and the stages printed
     runs/<experiment>/resume/                       the state of rounds that were interrupted
     runs/artifacts/, runs/cache/                    the artifacts of all runs, and which inputs made them
+    runs/llm/                                       what an LLM was asked and answered: the same question is free
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any, TextIO
 from kfp import local
 from rich.console import Console
 
+from components.agent.cache import VARIABLE as LLM_CACHE_VARIABLE
 from components.contracts import report as report_contract
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
@@ -142,6 +144,7 @@ def _set_environment(experiment: Experiment, home: Path) -> None:
     """Set what the tasks inherit. What the user has set stays."""
     os.environ[events.VARIABLE] = str((home / "events.jsonl").resolve())
     os.environ[RESUME_VARIABLE] = str((home / "resume").resolve())
+    os.environ.setdefault(LLM_CACHE_VARIABLE, str((home.parent / "llm").resolve()))
     at_once = min(PARALLEL_TASKS, len(experiment.streams))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // at_once)))
     # glibc gives every large tensor back to the kernel and takes it anew; keeping it halves the time of a step.
