@@ -7,12 +7,16 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_experiment import ROOT, cached, command, pipelines, write_inputs, write_pickle
 
 from components.contracts import report
+
+one_first_run = pytest.mark.xdist_group("local run")
+"""The tests that share ``first_run`` run in one process."""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,7 @@ def run(inputs: tuple[Path, Path], root: Path, *more: str) -> subprocess.Complet
     return pipelines("run", "--data", data, "--config", config, "--root", root, *more)
 
 
+@one_first_run
 @pytest.mark.slow
 def test_a_run_ends_with_the_path_of_its_report(
     first_run: tuple[Path, subprocess.CompletedProcess[str]],
@@ -47,6 +52,7 @@ def test_a_run_ends_with_the_path_of_its_report(
     assert {(row["stream"], row["round"]) for row in metrics["streams"]} == {(s, r) for s in "jb" for r in (1, 2)}
 
 
+@one_first_run
 @pytest.mark.slow
 def test_the_user_sees_every_task_and_nothing_of_kfp(
     first_run: tuple[Path, subprocess.CompletedProcess[str]],
@@ -64,6 +70,7 @@ def test_the_user_sees_every_task_and_nothing_of_kfp(
     assert "[KFP Executor" in (root / "small" / "pipeline.log").read_text()
 
 
+@one_first_run
 @pytest.mark.slow
 def test_the_same_run_again_comes_from_the_cache(
     inputs: tuple[Path, Path], first_run: tuple[Path, subprocess.CompletedProcess[str]]
@@ -76,6 +83,7 @@ def test_the_same_run_again_comes_from_the_cache(
     assert (root / "small" / "report.html").read_bytes() == report_before
 
 
+@one_first_run
 @pytest.mark.slow
 def test_another_learning_rate_repeats_neither_preprocess_nor_the_prior(
     inputs: tuple[Path, Path], first_run: tuple[Path, subprocess.CompletedProcess[str]]
@@ -91,8 +99,8 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
     inputs: tuple[Path, Path], tmp_path: Path
 ) -> None:
     data, config = inputs
-    arguments = ("run", "--data", data, "--config", config, "--rounds", "1", "--streams", "j")
-    arguments += ("--set", "train.epochs=30", "--root", tmp_path)
+    settings = ("--rounds", "1", "--streams", "j", "--set", "train.epochs=30")
+    arguments: tuple[str | Path, ...] = ("run", "--data", data, "--config", config, *settings, "--root", tmp_path)
     interrupted = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     saved = tmp_path / "small" / "resume"
     wait_until(
@@ -114,12 +122,15 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
     ], "an interrupted training must give the same bytes"
 
 
+def saved_or_over(saved: Path, process: subprocess.Popen[bytes]) -> bool:
+    return bool(list(saved.glob("*/state/manifest.json"))) or process.poll() is not None
+
+
 def reports(root: Path) -> list[Path]:
     return sorted(root.glob("artifacts/*/evaluate/report"))
 
 
-def wait_until(condition: object, what: str) -> None:
-    assert callable(condition)
+def wait_until(condition: Callable[[], bool], what: str) -> None:
     for _ in range(600):
         if condition():
             return
