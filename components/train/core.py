@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -99,8 +100,13 @@ def _open_inputs(
         raise InputError(f"previous checkpoint: found {previous or 'none'}, expected {expected}")
     opened = Inputs(dataset.open(data), constraints.open(guidance), checkpoint.open(previous) if previous else None)
     _check_constraints(stage, opened, guidance)
-    if opened.dataset.config.layout != stage.data.layout:
-        raise InputError(f"{data}: layout {opened.dataset.config.layout!r} found, {stage.data.layout!r} expected")
+    packed = opened.dataset.config
+    if packed.layout != stage.data.layout:
+        raise InputError(f"{data}: layout {packed.layout!r} found, {stage.data.layout!r} expected")
+    if packed.classes != stage.data.classes:
+        pairs = enumerate(zip_longest(packed.classes, stage.data.classes))
+        label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
+        raise InputError(f"{data}: class {label} {found!r} found, {expected!r} expected")
     if opened.previous is not None and previous is not None:
         _check_previous(stage, opened, previous, stream, round_number)
     return opened

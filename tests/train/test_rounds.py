@@ -207,6 +207,12 @@ class TestRefused:
         with pytest.raises(InputError, match="4 classes found, 6 expected"):
             run(experiment(), tiny_dataset, tmp_path / "fewer", tmp_path)
 
+    def test_dataset_of_other_classes(self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+        document = experiment().model_dump(mode="json")
+        document["data"]["classes"][4] = "both at once"
+        with pytest.raises(InputError, match="dataset: class 4 'both slow' found, 'both at once' expected"):
+            run(Experiment.model_validate(document), tiny_dataset, tiny_constraints, tmp_path)
+
     def test_split_that_the_dataset_lacks(self, tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
         document = experiment().model_dump(mode="json")
         document["data"]["protocols"]["all"]["train"] = "xview"
