@@ -103,13 +103,11 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
     arguments: tuple[str | Path, ...] = ("run", "--data", data, "--config", config, *settings, "--root", tmp_path)
     interrupted = subprocess.Popen(command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     saved = tmp_path / "small" / "resume"
-    wait_until(
-        lambda: interrupted.poll() is not None or list(saved.glob("*/state/manifest.json")), "an epoch was saved"
-    )
+    wait_until(lambda: saved_or_over(saved, interrupted), "an epoch was saved")
     assert interrupted.poll() is None, "the run ended before it could be killed"
     os.kill(interrupted.pid, signal.SIGKILL)
     interrupted.wait()
-    wait_until(lambda: not processes_that_mention(str(tmp_path)), "the training ended with its run")
+    wait_until(lambda: processes_that_mention(str(tmp_path)) == [], "the training ended with its run")
 
     again = pipelines(*arguments)
     assert again.returncode == 0, again.stderr
