@@ -2,8 +2,8 @@
 
 It differs on purpose from the reference (QUIRKS 1): a class's list holds only classes that were really
 confused with it, where the reference always keeps ten entries and so pads with classes that never were.
-It counts the whole round, each mistake once in each direction, where the reference weighs false positives
-by the batch they fell in and sees only the last epoch (QUIRKS 2, 4).
+It counts each mistake once in each direction, where the reference weighs false positives by the batch they
+fell in (QUIRKS 2). Like the reference's, its counts are those of the last epoch before it is asked (QUIRKS 4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The ``confusion`` artifact: who was taken for whom in one round of one stream.
 
-``train`` counts the training split and is all that the Questioner may see; ``validation`` counts the
-test split of the protocol and is for the report only.
+``train`` counts the training split, as the network classified it during the round's last epoch, and is all
+that the Questioner may see; ``validation`` counts the test split of the protocol after the round and is for
+the report only.
 """
 
 from __future__ import annotations
