@@ -116,7 +116,13 @@ class Machine:
                 self.result = self.stack.pop()
                 return True
             instruction, width = _INSTRUCTIONS[code]
-            instruction(self, self._argument(width) if width else None)
+            if width == 0:
+                instruction(self, None)
+            elif width == 1 and self.at < end:  # most arguments are one byte, the number of a memo entry
+                self.at += 1
+                instruction(self, view[self.at - 1])
+            else:
+                instruction(self, self._argument(width))
         return False
 
     def _argument(self, width: int) -> Any:
