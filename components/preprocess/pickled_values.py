@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,13 +39,14 @@ class Name:
     build: Callable[[Arguments], Any]
 
 
-class Pending:
+class Pending(ABC):
     """An object between its creation and its state; ``value`` is set by ``complete``."""
 
     value: Any = None
 
+    @abstractmethod
     def complete(self, state: Any) -> Any:
-        raise NotImplementedError
+        """Take the state and return the finished object."""
 
 
 class PendingDtype(Pending):
