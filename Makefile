@@ -18,10 +18,11 @@ SET      ?=
 OUTPUT   ?= build/pipeline.yaml
 SECONDS  ?= 20
 SIZES    ?= 1000,10000
+STUDY    ?=
 settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compile test lint format lock clean fuzz bench-preprocess
+.PHONY: help install run compile test lint format lock clean fuzz bench-preprocess bench-loop
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -59,6 +60,11 @@ fuzz: $(INSTALL) ## the pickle reader against a fuzzer: [SECONDS=20]
 bench-preprocess: $(INSTALL) ## packing: samples/s, memory, and an epoch against a plain pipeline: [SIZES=1000,10000]
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprocess_scale.py --sizes $(SIZES)
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprocess.py
+
+bench-loop: $(INSTALL) ## do moving constraints pay? DATA=my.pkl CONFIG=my.yaml [STUDY="--folds fold1 --epochs 20 …"]
+	@OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776 \
+		$(BIN)/python tests/benchmarks/closed_loop.py --data '$(DATA)' --config '$(CONFIG)' \
+		--output 'build/loop/$(basename $(notdir $(CONFIG)))' $(STUDY)
 
 lint: $(INSTALL) ## formatting, style, types
 	@$(BIN)/ruff format --check .

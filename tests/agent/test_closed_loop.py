@@ -1,0 +1,56 @@
+"""The study of the closed loop: what it averages, and that it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import closed_loop
+
+
+def cell(protocol: str, seed: int, arm: str, top1: float) -> dict[str, Any]:
+    return {"protocol": protocol, "stream": "j", "seed": seed, "arm": arm, "top1": [0.1, top1]}
+
+
+def test_arms_are_compared_seed_by_seed_over_what_all_have_finished() -> None:
+    results = [
+        *(cell("a", 0, arm, top1) for arm, top1 in (("fixed", 0.5), ("moving", 0.6))),
+        *(cell("a", 1, arm, top1) for arm, top1 in (("fixed", 0.7), ("moving", 0.9))),
+        cell("b", 0, "fixed", 0.9),
+    ]
+    summary = closed_loop.summarise(results, ("fixed", "moving"))
+    assert summary["groups"] == ["a j"]
+    assert summary["top1"]["fixed"] == {"per_seed": [50.0, 70.0], "mean": 60.0, "sd": 14.14}
+    assert summary["differences"] == {"moving - fixed": {"per_seed": [10.0, 20.0], "mean": 15.0, "sd": 7.07}}
+
+
+def test_finished_cells_are_kept_and_other_settings_refused(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run_cell(study: closed_loop.Study, which: closed_loop.Cell) -> dict[str, Any]:
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(which.name)
+        return cell(which.protocol, which.seed, which.arm, 0.5)
+
+    monkeypatch.setattr(closed_loop, "run_cell", run_cell)
+    app = typer.Typer()
+    app.command()(closed_loop.main)
+    config = repository / "pipelines" / "configs" / "demo.yaml"
+    arguments = ["--data", "x", "--config", str(config), "--output", str(tmp_path), "--seeds", "0"]
+    CliRunner().invoke(app, arguments)
+    ran.insert(0, "interrupted")
+    assert len(ran) == 3
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert [name.rpartition("-")[2] for name in ran] == ["interrupted", "none", "fixed", "moving"]
+    assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 3
+    assert CliRunner().invoke(app, [*arguments, "--epochs", "9"]).exit_code == 2

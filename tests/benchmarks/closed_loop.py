@@ -1,0 +1,301 @@
+"""Does the closed loop pay? No constraints, constraints that stay, and constraints that follow the confusions.
+
+``python tests/benchmarks/closed_loop.py --help``. All arms train the same network on the same samples in the same
+order with the same random numbers: a pair of cells of one protocol, stream and seed differs in the constraints only.
+Finished cells are kept below ``--output``, and an interrupted one goes on from its last epoch, so that the study may
+be stopped at any time; the table at the end, and ``study.json``, hold the cells that there are.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from components.agent.core import run_round
+from components.contracts import constraints, scores
+from components.contracts.config import Experiment, load_experiment
+from components.contracts.errors import InputError
+from components.preprocess.core import preprocess
+from components.train.core import Outputs, train_round
+
+ARMS: dict[str, dict[str, Any]] = {
+    "none": {"train.constraint_weight": 0.0, "train.alignment_weight": 0.0},
+    "fixed": {},
+    "texts": {"agent.joints": "fixed"},
+    "moving": {"agent.joints": "moving"},
+}
+"""What an arm sets. none: no constraints; fixed: those of round 0 stay; texts: only the texts follow; moving: all."""
+FOLLOWING = ("texts", "moving")
+"""The arms in which the agent answers the confusions after every round but the last."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run."""
+
+    protocol: str
+    stream: str
+    seed: int
+    arm: str
+
+    @property
+    def group(self) -> str:
+        """What the arms to be compared have in common."""
+        return f"{self.protocol}-{self.stream}-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        return f"{self.group}-{self.arm}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The data, the configuration that every cell starts from, and where everything is kept."""
+
+    data: Path
+    config: Path
+    settings: dict[str, Any]
+    output: Path
+
+    def experiment(self, cell: Cell) -> Experiment:
+        own = {"data.protocol": cell.protocol, "seed": cell.seed, **ARMS[cell.arm]}
+        return load_experiment(self.config, {**self.settings, **own})
+
+    def result(self, cell: Cell) -> Path:
+        return self.output / "cells" / f"{cell.name}.json"
+
+    def work(self, cell: Cell) -> Path:
+        return self.output / "work" / cell.group
+
+
+def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
+    """Train one cell through all its rounds and return its accuracies (0 to 1) per round.
+
+    The arms with constraints share their first round, which is the same run.
+    """
+    experiment, home = study.experiment(cell), study.work(cell)
+    packed = study.output / "datasets" / cell.protocol
+    if not packed.exists():
+        preprocess(study.data, experiment.stage_preprocess(), packed)
+    guidance = _once(home / "constraints-0", lambda out: run_round(experiment.stage_agent(), out))
+    answered, top1, mean_class = [], [], []
+    previous: Outputs | None = None
+    started = time.process_time()
+    for number in range(1, experiment.rounds + 1):
+        folder = home / ("first" if number == 1 and cell.arm != "none" else cell.arm) / str(number)
+        if previous is not None and cell.arm in FOLLOWING:
+            before, confusion = guidance, previous.confusion
+            guidance = _once(
+                folder / "constraints",
+                lambda out, n=number, c=confusion, b=before: run_round(
+                    experiment.stage_agent(), out, stream=cell.stream, round_number=n - 1, confusion=c, previous=b,
+                    cache=study.output / "llm",
+                ),
+            )  # fmt: skip
+            origins = [entry.provenance for entry in constraints.open(guidance).classes]
+            answered.append(sum(origin.status == "answered" for origin in origins))
+        previous = _train(experiment, cell, packed, guidance, folder, number, previous)
+        found = scores.open(previous.scores)
+        top1.append(float((found.probabilities.argmax(1) == found.labels).mean()))
+        mean_class.append(_mean_class_accuracy(found))
+    return {
+        **asdict(cell),
+        "top1": top1,
+        "mean_class": mean_class,
+        "answered": answered,
+        "cpu_seconds": round(time.process_time() - started, 1),
+    }
+
+
+def _once(path: Path, make: Callable[[Path], None]) -> Path:
+    if not path.exists():  # artifacts appear whole or not at all
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make(path)
+    return path
+
+
+def _train(
+    experiment: Experiment,
+    cell: Cell,
+    packed: Path,
+    guidance: Path,
+    folder: Path,
+    number: int,
+    previous: Outputs | None,
+) -> Outputs:
+    outputs = Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
+    if not outputs.scores.exists():  # written last
+        folder.mkdir(parents=True, exist_ok=True)
+        for partial in (outputs.checkpoint, outputs.confusion):
+            shutil.rmtree(partial, ignore_errors=True)
+        train_round(
+            experiment.stage_train(cell.stream),
+            packed,
+            guidance,
+            outputs,
+            stream=cell.stream,
+            round_number=number,
+            previous=previous.checkpoint if previous else None,
+            resume=folder / "resume",
+        )
+    return outputs
+
+
+def _mean_class_accuracy(found: scores.Scores) -> float:
+    right = found.probabilities.argmax(1) == found.labels
+    return float(np.mean([right[found.labels == label].mean() for label in np.unique(found.labels)]))
+
+
+def summarise(results: Sequence[dict[str, Any]], arms: Sequence[str]) -> dict[str, Any]:
+    """Average the last round's top-1 over the protocols and streams that every arm and seed has finished.
+
+    Returns:
+        ``groups``: those protocols and streams; per arm ``top1`` (per seed, in percent, and their mean and sd);
+        per pair of arms ``differences`` (per seed, in points of percent, and their mean and sd).
+    """
+    last = {(r["protocol"], r["stream"], r["seed"], r["arm"]): 100 * r["top1"][-1] for r in results}
+    seeds = sorted({key[2] for key in last})
+    groups = sorted({key[:2] for key in last})
+    groups = [group for group in groups if all((*group, *rest) in last for rest in product(seeds, arms))]
+    per_seed = {
+        arm: [mean(last[(*group, seed, arm)] for group in groups) for seed in seeds] if groups else [] for arm in arms
+    }
+    pairs = [(one, other) for i, other in enumerate(arms) for one in arms[i + 1 :]]
+    return {
+        "groups": [" ".join(group) for group in groups],
+        "seeds": seeds,
+        "top1": {arm: _spread(values) for arm, values in per_seed.items()},
+        "differences": {
+            f"{one} - {other}": _spread([a - b for a, b in zip(per_seed[one], per_seed[other], strict=True)])
+            for one, other in pairs
+        },
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    rounded = [round(value, 2) for value in values]
+    return {
+        "per_seed": rounded,
+        "mean": round(mean(values), 2) if values else None,
+        "sd": round(stdev(values), 2) if len(values) > 1 else None,
+    }
+
+
+def report(study: Study, cells: Sequence[Cell], arms: Sequence[str]) -> None:
+    """Print the tables of what is finished and write ``study.json``."""
+    results = [json.loads(study.result(cell).read_text()) for cell in cells if study.result(cell).exists()]
+    groups = sorted({(result["protocol"], result["stream"]) for result in results})
+    parts = {f"{p} {s}": [r for r in results if (r["protocol"], r["stream"]) == (p, s)] for p, s in groups}
+    tables = {name: summarise(part, arms) for name, part in parts.items()}
+    if len(tables) > 1:
+        tables["all"] = summarise(results, arms)
+    for name, summary in tables.items():
+        _print(study.config.stem, name, summary)
+    print(f"{len(results)} of {len(cells)} cells finished")
+    _write(study.output / "study.json", {"settings": study.settings, "cells": results, "summary": tables})
+
+
+def _print(title: str, name: str, summary: dict[str, Any]) -> None:
+    if not summary["groups"]:
+        return
+    table = Table(title=f"{title}, {name}: test top-1 in percent", title_justify="left")
+    for column in ("", "mean ± sd", *(f"seed {seed}" for seed in summary["seeds"])):
+        table.add_column(column, justify="left" if not column else "right")
+    for label, row in (*summary["top1"].items(), *summary["differences"].items()):
+        sd = "" if row["sd"] is None else f" ± {row['sd']:.1f}"
+        table.add_row(label, f"{row['mean']:.1f}{sd}", *(f"{value:.1f}" for value in row["per_seed"]))
+    Console(width=120).print(table)
+
+
+def _write(file: Path, document: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_suffix(".partial")
+    scratch.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    scratch.replace(file)
+
+
+def _claim(study: Study, identity: dict[str, Any]) -> None:
+    """Refuse to add cells to a study of other settings: they could not be compared."""
+    file = study.output / "settings.json"
+    if file.exists() and json.loads(file.read_text()) != identity:
+        raise InputError(f"{file}: holds a study of other data or settings; choose another --output")
+    _write(file, identity)
+
+
+def _values(text: str) -> list[str]:
+    return [value.strip() for value in text.split(",") if value.strip()]
+
+
+def _settings(pairs: Iterable[str], epochs: int | None, rounds: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {"rounds": rounds}
+    if epochs is not None:
+        settings["train.epochs"] = epochs
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"--set: found {pair!r}, expected KEY=VALUE")
+        settings[key] = yaml.safe_load(value)
+    return settings
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Input file, as for the pipeline.")],
+    config: Annotated[Path, typer.Option(help="The experiment that every cell starts from.")],
+    output: Annotated[Path, typer.Option(help="Folder of finished cells, unfinished work and study.json.")],
+    folds: str = typer.Option("", help="Protocols of the experiment, separated by commas; by default its own."),
+    streams: str = typer.Option("j", help="Streams, separated by commas."),
+    seeds: str = typer.Option("0,1,2", help="Seeds, separated by commas."),
+    arms: str = typer.Option("none,fixed,moving", help=f"Of {', '.join(ARMS)}, separated by commas."),
+    epochs: int | None = typer.Option(None, help="Epochs of a cell; by default the experiment's."),
+    rounds: int = typer.Option(4, help="Rounds of a cell: the agent answers after each but the last."),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the experiment; repeatable.")] = None,
+) -> None:
+    """Run what is not finished, then print the table."""
+    try:
+        _main(data, config, output, (_values(folds), _values(streams), _values(seeds), _values(arms)),
+              _settings(set_ or [], epochs, rounds))  # fmt: skip
+    except InputError as error:
+        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+
+
+def _main(data: Path, config: Path, output: Path, axes: tuple[list[str], ...], settings: dict[str, Any]) -> None:
+    torch.set_num_threads(1)
+    folds, streams, seeds, arms = axes
+    if unknown := set(arms) - ARMS.keys():
+        raise InputError(f"--arms: found {', '.join(sorted(unknown))}, expected some of {', '.join(ARMS)}")
+    if not all(seed.isdigit() for seed in seeds):
+        raise InputError(f"--seeds: found {', '.join(seeds)}, expected whole numbers")
+    study = Study(data, config, settings, output)
+    start = load_experiment(config, settings)
+    _claim(study, {"data": data.name, "config": start.model_dump(mode="json")})
+    cells = [
+        Cell(protocol, stream, int(seed), arm)
+        for protocol, stream, seed, arm in product(folds or [start.data.protocol], streams, seeds, arms)
+    ]
+    for done, cell in enumerate(cells):
+        if not study.result(cell).exists():
+            print(f"cell {done + 1} of {len(cells)}: {cell.name}", flush=True)
+            _write(study.result(cell), run_cell(study, cell))
+        group = [other for other in cells if other.group == cell.group]
+        if all(study.result(other).exists() for other in group):
+            shutil.rmtree(study.work(cell), ignore_errors=True)
+    report(study, cells, arms)
+
+
+if __name__ == "__main__":
+    typer.run(main)
