@@ -40,6 +40,10 @@ def run(
     protocol: Annotated[str | None, typer.Option(help="A protocol of the config; none: the config's.")] = None,
     set_: Settings = None,
     root: Annotated[Path, typer.Option(help="Folder for results, artifacts and the cache.")] = Path("runs"),
+    agent_url: Annotated[
+        str,
+        typer.Option(envvar="SKELETONAGENT_AGENT_URL", help="URL of an agent service; none: the agent runs here."),
+    ] = "",
 ) -> None:
     """Run the pipeline on this machine, without Docker or a cluster, and print the path of the report.
 
@@ -63,7 +67,7 @@ def run(
         missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"
         raise InputError(f"{missing} is missing; the synthetic demo runs with neither")
     try:
-        report = run_locally(Request(data, config, overrides, root), console)
+        report = run_locally(Request(data, config, overrides, root, agent_url), console)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

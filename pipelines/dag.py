@@ -30,8 +30,9 @@ class Result(NamedTuple):
 def make_pipeline(rounds: int) -> Callable[..., Any]:
     """Return the pipeline for ``rounds`` rounds, to be compiled or called (which runs it locally).
 
-    Its parameters: ``data`` (path or URI of the pickle), ``data_sha256``, ``config`` (YAML text) and
-    ``overrides`` (dotted keys that replace values of the config). Its output is the ``report`` artifact.
+    Its parameters: ``data`` (path or URI of the pickle), ``data_sha256``, ``config`` (YAML text), ``overrides``
+    (dotted keys that replace values of the config) and ``agent_url`` (of the agent service; empty: the agent's
+    tasks do its work themselves). Its output is the ``report`` artifact.
     """
     if not 1 <= rounds <= MAX_ROUNDS:
         raise InputError(f"rounds: found {rounds}, expected 1 to {MAX_ROUNDS}")
@@ -39,20 +40,27 @@ def make_pipeline(rounds: int) -> Callable[..., Any]:
     evaluate = evaluate_component(rounds)
 
     @dsl.pipeline(name="skeletonagent", description=f"Pickle of skeletons to report, {rounds} rounds")
-    def skeletonagent(data: str, config: str, data_sha256: str = "", overrides: dict = {}) -> Result:  # noqa: B006
+    def skeletonagent(
+        data: str,
+        config: str,
+        data_sha256: str = "",
+        overrides: dict = {},  # noqa: B006
+        agent_url: str = "",
+    ) -> Result:
         configured = configure(config=config, overrides=overrides, rounds=rounds, code=source_digest())
         parts = configured.outputs
         packed = preprocess(
             data=data, data_sha256=data_sha256, stage=parts["preprocess"], code=source_digest("preprocess")
         )
-        prior = agent_prior(stage=parts["agent"], code=source_digest("agent"))
+        prior = agent_prior(stage=parts["agent"], code=source_digest("agent"), agent_url=agent_url)
         # What a stream needs of the config travels in its item: within a loop, KFP's local runner replaces every
-        # parameter that comes from a task outside of it by the item.
+        # parameter that comes from a task outside of it by the item. (Parameters of the pipeline it leaves alone.)
         with dsl.ParallelFor(parts["Output"], name="streams") as stream:
             trained = stream_rounds(
                 stream=stream.stream,
                 train_stage=stream.train,
                 agent_stage=stream.agent,
+                agent_url=agent_url,
                 dataset=packed.outputs["dataset"],
                 prior=prior.outputs["constraints"],
             )
@@ -83,6 +91,7 @@ def _stream_rounds(rounds: int) -> Callable[..., Any]:
         stream: str,
         train_stage: str,
         agent_stage: str,
+        agent_url: str,
         dataset: dsl.Input[dsl.Dataset],
         prior: dsl.Input[dsl.Artifact],
     ) -> Results:
@@ -111,6 +120,7 @@ def _stream_rounds(rounds: int) -> Callable[..., Any]:
                 round_number=number,
                 confusion=trained.outputs["confusion"],
                 previous=constraints,
+                agent_url=agent_url,
             ).set_display_name(f"agent round {number}")
             constraints = asked.outputs["constraints"]
             results[f"constraints_{number}"] = constraints

@@ -53,13 +53,15 @@ class StageError(Exception):
 class Request:
     """What to run.
 
-    ``data``: a file or folder that preprocess reads; ``overrides``: dotted keys that replace values of the config.
+    ``data``: a file or folder that preprocess reads; ``overrides``: dotted keys that replace values of the config;
+    ``agent_url``: the agent service that does the agent's work, empty for none.
     """
 
     data: Path
     config: Path
     overrides: dict[str, Any]
     root: Path = Path("runs")
+    agent_url: str = ""
 
 
 def run(request: Request, console: Console) -> Path:
@@ -112,6 +114,7 @@ def _execute(request: Request, experiment: Experiment) -> Path | None:
         "data_sha256": data_digest(request.data),
         "config": request.config.read_text(encoding="utf-8"),
         "overrides": request.overrides,
+        "agent_url": request.agent_url,
     }
     try:
         return Path(pipeline(**arguments).outputs["report"].path)

@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from components.agent.cache import VARIABLE
-from components.agent.core import plan_of_round, run_round
+from components.agent.core import plan_of_round
+from components.agent.rounds import make_round
+from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
 from components.agent.tables import constraints_table, difference_table, plan_table
 from components.contracts import constraints
 from components.contracts.config import load_experiment
@@ -58,8 +60,15 @@ def run_command(
             "twice; an interrupted round goes on from there.",
         ),
     ] = None,
+    agent_url: Annotated[
+        str,
+        typer.Option(
+            envvar=URL_VARIABLE,
+            help=f"URL of the agent service, which then makes the round; its token is read from {TOKEN_VARIABLE}.",
+        ),
+    ] = "",
 ) -> None:
-    """Make the constraints of one round.
+    """Make the constraints of one round, here or by the agent service.
 
     Before training, then after round 1 of the joint stream:
 
@@ -70,9 +79,10 @@ def run_command(
     """
     stage = load_experiment(config).stage_agent()
     with Exchange() as exchange:
-        run_round(
+        make_round(
             stage,
             exchange.output(output),
+            agent_url=agent_url,
             stream=stream,
             round_number=round_number,
             confusion=exchange.input(confusion) if confusion else None,

@@ -10,24 +10,26 @@ from components.runtime.task import image
 
 
 @dsl.component(base_image=image("agent"), install_kfp_package=False)
-def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact]):
+def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact], agent_url: str = ""):
     """Say what tells the classes apart, before any training.
 
     Args:
         stage: Configuration of the stage (JSON).
         code: Digest of the stage's source, so that the cache knows a change of code.
         constraints: Per class a description, its embedding and the critical joints.
+        agent_url: URL of the agent service; empty: this task does the work itself.
     """
     from components.runtime.task import describe, task
 
     with task("agent prior"):
         from pathlib import Path
 
-        from components.agent import core
         from components.agent.cache import folder_of_environment
+        from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
-        core.run_round(parse_section(AgentStage, stage), Path(constraints.path), cache=folder_of_environment())
+        section = parse_section(AgentStage, stage)
+        make_round(section, Path(constraints.path), agent_url=agent_url, cache=folder_of_environment())
         constraints.metadata.update(describe(constraints.path))
 
 
@@ -40,6 +42,7 @@ def agent(
     confusion: dsl.Input[dsl.Artifact],
     previous: dsl.Input[dsl.Artifact],
     constraints: dsl.Output[dsl.Artifact],
+    agent_url: str = "",
 ):
     """Ask what tells the classes apart that a round of training confused.
 
@@ -51,19 +54,21 @@ def agent(
         confusion: Who was taken for whom in that round.
         previous: Constraints that guided that round; they stand where there is no usable answer.
         constraints: Per class a description, its embedding and the critical joints.
+        agent_url: URL of the agent service; empty: this task does the work itself.
     """
     from components.runtime.task import describe, task
 
     with task(f"agent {stream} round {round_number}"):
         from pathlib import Path
 
-        from components.agent import core
         from components.agent.cache import folder_of_environment
+        from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
-        core.run_round(
+        make_round(
             parse_section(AgentStage, stage),
             Path(constraints.path),
+            agent_url=agent_url,
             stream=stream,
             round_number=round_number,
             confusion=Path(confusion.path),

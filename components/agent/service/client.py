@@ -1,0 +1,166 @@
+"""The client of the agent's service: hands a round over, waits for it, and writes what comes back.
+
+A service that restarts, or of which another replica answers, costs time but no round: a request is the same
+job however often it is made, so every step may be repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from pydantic import BaseModel, ValidationError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from urllib3.exceptions import HTTPError
+
+from components.agent.providers import LOGGER
+from components.agent.service.messages import (
+    ENDED,
+    ROUNDS,
+    TOKEN_VARIABLE,
+    Files,
+    RoundRequest,
+    RoundStatus,
+    pack,
+    unpack,
+)
+from components.contracts import constraints
+from components.contracts.artifact import staged
+from components.contracts.config import AgentStage
+from components.contracts.errors import InputError
+from components.runtime.progress import progress
+
+PATIENCE_S = 600.0
+"""For how long the service may not answer before the round is given up."""
+POLL_S = 1.0
+_PASSING = (408, 425, 429, 500, 502, 503, 504)
+_GONE = 404
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _PassingError(Exception):
+    """The service does not answer now, but may."""
+
+
+class _GoneError(Exception):
+    """The service does not know the job."""
+
+
+class ServiceClient:
+    """Speaks to the service at ``url``; the token comes from ``SKELETONAGENT_AGENT_TOKEN`` and goes nowhere else.
+
+    Raises:
+        InputError: no URL, one that may carry a secret, or no token.
+    """
+
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S, poll_s: float = POLL_S) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise InputError(f"agent_url: found {url!r}, expected http(s)://host:port")
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if not token:
+            raise InputError(f"{TOKEN_VARIABLE}: not set in the environment; the agent service at {url} asks for it")
+        if not (token.isascii() and token.isprintable()):
+            raise InputError(f"{TOKEN_VARIABLE}: holds characters that no token has, such as line breaks")
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._patience_s = patience_s
+        self._poll_s = poll_s
+        self._pool = urllib3.PoolManager(
+            timeout=urllib3.Timeout(connect=10.0, read=60.0), retries=False, ca_certs=certifi.where()
+        )
+
+    def run_round(
+        self,
+        stage: AgentStage,
+        output: Path,
+        *,
+        stream: str = "",
+        round_number: int = 0,
+        confusion: Path | None = None,
+        previous: Path | None = None,
+    ) -> None:
+        """Have the service make the constraints of one round, and write them to ``output``.
+
+        Arguments and errors are those of ``core.run_round``. ``InputError`` too if the service cannot be reached.
+        """
+        request = RoundRequest(
+            stage=stage,
+            stream=stream,  # type: ignore[arg-type]  # pydantic checks it
+            round=round_number,
+            confusion=pack(confusion) if confusion else None,
+            previous=pack(previous) if previous else None,
+        )
+        body = request.model_dump_json().encode()
+        while True:
+            try:
+                files = self._carry_out(body)
+                break
+            except _GoneError:
+                LOGGER.warning("%s does not know the job any more; asking again", self._url)
+                time.sleep(self._poll_s)
+        with staged(output) as scratch:
+            unpack(files, scratch)
+            constraints.verify(scratch)
+
+    def _carry_out(self, body: bytes) -> Files:
+        status = self._call("POST", ROUNDS, RoundStatus, body)
+        LOGGER.info("job %s at %s", status.id[:12], self._url)
+        where = f"{ROUNDS}/{status.id}"
+        with progress("agent", status.total, LOGGER) as report:
+            while status.state not in ENDED:
+                time.sleep(self._poll_s)
+                status = self._call("GET", where, RoundStatus)
+                report(status.done, status.state)
+        if status.state != "done":
+            raise InputError(status.error or f"{self._url}: job {status.id[:12]} was cancelled")
+        return self._call("GET", f"{where}/result", Files)
+
+    def _call(self, method: str, path: str, kind: type[M], body: bytes | None = None) -> M:
+        content = self._patiently(lambda: self._send(method, path, body))
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError:
+            raise InputError(f"{self._url}: does not answer like an agent service; check agent_url") from None
+
+    def _patiently(self, request: Callable[[], bytes]) -> bytes:
+        retrying = Retrying(
+            retry=retry_if_exception_type(_PassingError),
+            wait=wait_random_exponential(0.2, max=5.0),
+            stop=stop_after_delay(self._patience_s),
+            reraise=True,
+        )
+        try:
+            return retrying(request)
+        except _PassingError as error:
+            raise InputError(f"{self._url}: the agent service does not answer: {error}") from None
+
+    def _send(self, method: str, path: str, body: bytes | None) -> bytes:
+        headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
+        try:
+            response = self._pool.request(method, self._url + path, body=body, headers=headers, redirect=False)
+        except HTTPError as error:
+            raise _PassingError(type(error).__name__) from None
+        if response.status in _PASSING:
+            raise _PassingError(f"HTTP {response.status}")
+        if response.status == _GONE and method == "GET":
+            raise _GoneError
+        if response.status >= 300:
+            raise InputError(f"{self._url}: HTTP {response.status}: {_detail(response)}")
+        return response.data
+
+
+def _detail(response: urllib3.BaseHTTPResponse) -> str:
+    """Return what the service says is wrong; what is no service may say anything, so little of it is quoted."""
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.reason or "no reason given"
+    return " ".join(str(detail).split())[:1000]

@@ -1,0 +1,84 @@
+"""What the service and its clients say to each other.
+
+An artifact travels as its files, so that it arrives byte for byte; its manifest covers them all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from components.contracts.artifact import MANIFEST
+from components.contracts.config import AgentStage, Stream
+from components.contracts.errors import InputError
+
+ROUNDS = "/v1/rounds"
+URL_VARIABLE = "SKELETONAGENT_AGENT_URL"
+TOKEN_VARIABLE = "SKELETONAGENT_AGENT_TOKEN"
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled"]
+"""``failed``: the request or the service's configuration is wrong; an LLM that fails costs no job."""
+ENDED: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
+
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Message(BaseModel):
+    """Unknown fields are errors; bytes are base64 in the alphabet of URLs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+
+
+class Files(Message):
+    """The files of an artifact: base64 of their bytes by name."""
+
+    files: Annotated[dict[FileName, bytes], Field(min_length=1, max_length=20)]
+
+
+class Reference(Message):
+    """Where an artifact lies: ``s3://bucket/prefix``, read with the service's own credentials."""
+
+    uri: Annotated[str, StringConstraints(pattern=r"^(s3|minio)://[^/]+/.+$", max_length=1000)]
+
+
+class RoundRequest(Message):
+    """One round: from 1 on with the confusion that it left and the constraints that it trained with."""
+
+    stage: AgentStage
+    stream: Stream | Literal[""] = ""
+    round: Annotated[int, Field(ge=0, le=10_000)] = 0
+    confusion: Files | Reference | None = None
+    previous: Files | Reference | None = None
+
+
+class RoundStatus(Message):
+    """How a job fares. ``done`` of ``total`` classes that are asked are through.
+
+    ``tokens`` and ``cost`` are what its answers have cost, now or when they were bought; ``cost`` is null where
+    the model has no price. ``result`` is the URI of the constraints artifact, ``error`` what is wrong.
+    """
+
+    id: JobId
+    state: JobState
+    done: int = 0
+    total: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    result: str = ""
+    error: str = ""
+
+
+def pack(artifact: Path) -> Files:
+    """Read the files of an artifact; ``InputError`` if there is none."""
+    if not (artifact / MANIFEST).is_file():
+        raise InputError(f"{artifact}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)")
+    return Files(files={file.name: file.read_bytes() for file in sorted(artifact.iterdir()) if file.is_file()})
+
+
+def unpack(artifact: Files, folder: Path) -> None:
+    """Write the files of an artifact into a folder that exists. Names are plain: none leads out of it."""
+    for name, content in artifact.files.items():
+        (folder / name).write_bytes(content)
