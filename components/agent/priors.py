@@ -32,15 +32,18 @@ class Prior(BaseModel):
 
 
 class _PriorFile(BaseModel):
+    """``include`` names another file of the same layout, whose classes count as well."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     layout: str
+    include: str | None = None
     classes: tuple[Prior, ...]
 
 
 @dataclass(frozen=True)
 class Priors:
-    """A set of priors by class name; ``sha256`` is its file's digest, empty without a file."""
+    """A set of priors by class name; ``sha256`` is its file's digest (and its include's), empty without a file."""
 
     layout: str = ""
     sha256: str = ""
@@ -82,7 +85,11 @@ def load_priors(name: str | None) -> Priors:
         text = describe("document", error) if isinstance(error, ValidationError) else " ".join(str(error).split())
         raise InputError(f"components/agent/priors/{name}.yaml: {text}") from None
     by_name = {_key(prior.name): prior for prior in file.classes}
-    return Priors(layout=file.layout, sha256=sha256(content).hexdigest(), by_name=by_name)
+    if file.include is None:
+        return Priors(layout=file.layout, sha256=sha256(content).hexdigest(), by_name=by_name)
+    included = load_priors(file.include)
+    digest = sha256(content + included.sha256.encode()).hexdigest()
+    return Priors(layout=file.layout, sha256=digest, by_name={**(included.by_name or {}), **by_name})
 
 
 def _key(name: str) -> str:
