@@ -30,15 +30,21 @@ app = application(
 @app.command()
 def run(
     source: Annotated[
-        str, typer.Argument(help="A pickle (PYSKL or Kinetics index), a folder, or a .zip, .tar or .tar.gz of one.")
+        str,
+        typer.Argument(
+            help="A pickle (PYSKL or Kinetics index), a folder, a .zip, .tar or .tar.gz of one; or its s3:// URI."
+        ),
     ],
     config: Annotated[
         Path, typer.Option("--config", "-c", help="The experiment, a YAML file; its `data` section counts.")
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset goes: a directory.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset goes: a directory or s3:// URI.")],
     sha256: Annotated[str | None, typer.Option(help="Refuse the source unless it has this SHA-256.")] = None,
     kind: Annotated[
         Format | None, typer.Option("--format", help="The source's format; else data.format counts.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that pack; else one per core, for all but small inputs.")
     ] = None,
 ) -> None:
     """Pack every usable sample of SOURCE; list every other one, with its reason, in `skipped.jsonl`.
@@ -67,7 +73,7 @@ def run(
         settings = settings.model_copy(update={"format": kind})
     with Exchange() as exchange:
         path = exchange.output(output)
-        preprocess(exchange.input(source), settings, path, expected_sha256=sha256)
+        preprocess(exchange.input(source), settings, path, expected_sha256=sha256, processes=processes)
         summarise(path, output)
 
 

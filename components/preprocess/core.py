@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
 from components.contracts.config import DataConfig
-from components.contracts.dataset import Skipped, Writer
+from components.contracts.dataset import Writer
 from components.contracts.errors import InputError
 from components.preprocess.files import digest
-from components.preprocess.normalise import normalise
 from components.preprocess.readers import open_source
-from components.preprocess.source import Sample, Source, fault, fingerprint
+from components.preprocess.source import Source
+from components.preprocess.workers import Prepared, prepared
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 
@@ -23,7 +22,14 @@ NOT_ANNOTATED = -1
 _log = stage_logger("preprocess")
 
 
-def preprocess(source: Path, config: DataConfig, output: Path, *, expected_sha256: str | None = None) -> None:
+def preprocess(
+    source: Path,
+    config: DataConfig,
+    output: Path,
+    *,
+    expected_sha256: str | None = None,
+    processes: int | None = None,
+) -> None:
     """Pack every usable sample of an input and list every other one with its reason.
 
     Samples keep the order of the source (see its reader); equal inputs give equal bytes. The manifest's
@@ -34,6 +40,7 @@ def preprocess(source: Path, config: DataConfig, output: Path, *, expected_sha25
         config: what the input holds and how to normalise it.
         output: the directory of the ``dataset`` artifact.
         expected_sha256: refuse the source unless it has this SHA-256 (hex; of a folder: see ``files.digest``).
+        processes: how many pack samples; None: see ``workers.prepared``.
 
     Raises:
         InputError: the source as a whole cannot be used, or a split of a protocol keeps no sample.
@@ -45,8 +52,9 @@ def preprocess(source: Path, config: DataConfig, output: Path, *, expected_sha25
     splits = _without_repeats(opened)
     with Writer(output, config, made_from=made_from) as writer:
         packing = _Packing(writer, config)
-        with progress("packing samples", len(opened), _log) as report:
-            for done, record in enumerate(opened, start=1):
+        records = prepared(opened, config, processes)
+        with closing(records), progress("packing samples", opened.expected, _log) as report:
+            for done, record in enumerate(records, start=1):
                 packing.take(record)
                 report(done)
         packing.list_missing(splits)
@@ -95,26 +103,18 @@ class _Packing:
         self._fingerprints: dict[str, bytes] = {}
         self.reasons: Counter[str] = Counter()
 
-    def take(self, record: Sample | Skipped) -> None:
-        """Pack a sample, or skip it if it has a fault or an id that came before."""
-        if isinstance(record, Skipped):
-            self._skip(record.position, record.sample_id, record.reason)
-            if record.sample_id:
-                self._seen.setdefault(record.sample_id, record.position)
-            return
-        first = self._seen.setdefault(record.sample_id, record.position)
-        if first != record.position:
-            self._skip(record.position, record.sample_id, f"id: stands already at position {first}")
-            return
-        reason = fault(record, self._config)
-        if reason is None:
-            keypoints = normalise(record, self._config)
-            reason = None if np.isfinite(keypoints).all() else "keypoint: values too large to normalise"
-        if reason is not None:
+    def take(self, record: Prepared) -> None:
+        """Pack a record, or skip it if there is a reason to, or its id came before."""
+        reason = self._repeated(record) or record.reason
+        if reason or record.keypoints is None:
             self._skip(record.position, record.sample_id, reason)
             return
-        self._writer.append(record.sample_id, record.label, keypoints)
-        self._fingerprints[record.sample_id] = fingerprint(record.keypoints)
+        self._writer.append(record.sample_id, record.label, record.keypoints)
+        self._fingerprints[record.sample_id] = record.fingerprint
+
+    def _repeated(self, record: Prepared) -> str:
+        first = self._seen.setdefault(record.sample_id, record.position) if record.sample_id else record.position
+        return "" if first == record.position else f"id: stands already at position {first}"
 
     def list_missing(self, splits: dict[str, list[str]]) -> None:
         """Skip the ids that splits name and no record has."""

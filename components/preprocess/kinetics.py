@@ -8,7 +8,7 @@ samples come grouped by kpfile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,7 +20,7 @@ from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.files import Files, Member
 from components.preprocess.pyskl import field_fault, image_size, is_integer, kind
-from components.preprocess.source import Sample
+from components.preprocess.source import Sample, Source
 
 MOST_PERSONS = 10
 """At most this many persons of a frame are kept, as in the reference."""
@@ -33,8 +33,8 @@ class RecordFaultError(Exception):
     """A record that cannot be used; the message says why."""
 
 
-class KineticsIndex:
-    """An open index with its kpfiles, see ``source.Source``.
+class KineticsIndex(Source):
+    """An open index with its kpfiles.
 
     ``test_ids``: samples that ``valid_ratio`` does not leave out, because it is for training.
     """
@@ -55,41 +55,43 @@ class KineticsIndex:
         self._load = load
         self._options = options
         self._test_ids = set(test_ids)
-        self.splits: Mapping[str, list[str]] = splits
+        self.splits = splits
 
-    def __len__(self) -> int:
+    @property
+    def expected(self) -> int:
         return len(self._annotations)
 
-    def __iter__(self) -> Iterator[Sample | Skipped]:
+    def raw(self) -> Iterator[tuple[int, Array | str]]:
+        """Yield position and skeletons ``[N, V, 3]`` of each record, or the reason why it has none."""
         by_file: dict[str, list[int]] = {}
         for position, annotation in enumerate(self._annotations):
             try:
                 by_file.setdefault(_file_name(annotation), []).append(position)
             except RecordFaultError as error:
-                yield self._skipped(position, str(error))
+                yield position, str(error)
         for member in self._kpfiles.members({name for name in self._kpfiles.names if _base(name) in by_file}):
             positions = by_file.pop(_base(member.name), [])  # none left: a second file of the same name
             try:
                 poses = self._load(member)
             except InputError as error:
-                for position in positions:
-                    yield self._skipped(position, f"raw_file: {str(error).removeprefix(f'{member.label}: ')}")
+                reason = f"raw_file: {str(error).removeprefix(f'{member.label}: ')}"
+                yield from ((position, reason) for position in positions)
                 continue
-            for position in positions:
-                yield self._record(position, poses)
+            yield from ((position, _skeletons(poses, self._annotations[position])) for position in positions)
         for name, positions in by_file.items():
-            for position in positions:
-                yield self._skipped(position, f"raw_file: {name!r} is not among the kpfiles")
+            yield from ((position, f"raw_file: {name!r} is not among the kpfiles") for position in positions)
 
-    def _record(self, position: int, poses: Any) -> Sample | Skipped:
+    def finish(self, raw: tuple[int, Array | str]) -> Sample | Skipped:
+        position, skeletons = raw
+        if isinstance(skeletons, str):
+            return self._skipped(position, skeletons)
         try:
-            return self._sample(position, self._annotations[position], poses)
+            return self._sample(position, self._annotations[position], skeletons)
         except RecordFaultError as error:
             return self._skipped(position, str(error))
 
-    def _sample(self, position: int, annotation: dict[Any, Any], poses: Any) -> Sample:
+    def _sample(self, position: int, annotation: dict[Any, Any], skeletons: Array) -> Sample:
         sample_id = str(annotation["frame_dir"])
-        skeletons = _skeletons(poses, sample_id)
         frames, kept = _frames(annotation, len(skeletons)), _kept(annotation, len(skeletons), self._options)
         total = annotation.get("total_frames")
         if self._options.valid_ratio and sample_id not in self._test_ids:
@@ -162,13 +164,14 @@ def _base(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name
 
 
-def _skeletons(poses: Any, sample_id: str) -> Array:
-    entry = poses.get(sample_id) if type(poses) is dict else None
+def _skeletons(poses: Any, annotation: dict[Any, Any]) -> Array | str:
+    """Return the skeletons that a kpfile holds for an annotation, or why there are none."""
+    entry = poses.get(str(annotation["frame_dir"])) if type(poses) is dict else None
     skeletons = entry.get("keypoint") if type(entry) is dict else None
     if not isinstance(skeletons, np.ndarray):
-        raise RecordFaultError("keypoint: the kpfile holds none for this frame_dir")
+        return "keypoint: the kpfile holds none for this frame_dir"
     if skeletons.ndim != 3 or skeletons.shape[2] != 3 or skeletons.dtype.kind not in "fiu":
-        raise RecordFaultError(f"keypoint: found {skeletons.dtype} {skeletons.shape}, expected numbers [N, V, 3]")
+        return f"keypoint: found {skeletons.dtype} {skeletons.shape}, expected numbers [N, V, 3]"
     return skeletons
 
 

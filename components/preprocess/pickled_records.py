@@ -7,26 +7,34 @@ file in memory takes twice the size of its arrays. One record at a time takes no
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.preprocess.pickled_values import Unread
+from components.preprocess.pickled_values import RefusedError, Unread, hashable
 from components.preprocess.unpickler import Machine, load_data, mapped, recalled_entries, refusals, release
 
 LONG_TEXT = 4096
 
 
-def load_streamed(path: Path, key: str) -> Any:
+def load_streamed(path: Path, key: str, before: Collection[str] = ()) -> Any:
     """Return the content of a pickle, a list below ``key`` of its outermost dict as ``Records``.
 
     The whole file is read, and refused if need be, before this returns. Where there is no such list, or the
     pickle builds it in an unusual order, everything is in memory, as with ``load_data``, which also says what raises.
+
+    ``before`` names keys that suffice to go on: where they stand before the list, as PYSKL writes them, nothing
+    else is in the result, and what follows is read, and refused if need be, with the records themselves.
     """
     mapping = mapped(path)
     with refusals(path):
-        records = Records(path, mapping, key, recalled_entries(mapping))
-        machine = _Survey(memoryview(mapping), records)
+        recalled = recalled_entries(mapping)
+        content = _begun(Records(path, mapping, key, recalled), before) if before else None
+        if content is not None:
+            return content
+        records = Records(path, mapping, key, recalled)
+        machine = _Survey(records)
+        records.number = 0
         while not machine.advance():
             if not records.number and machine.batch:
                 records.first = machine.batch[-1]
@@ -39,39 +47,63 @@ def load_streamed(path: Path, key: str) -> Any:
     return load_data(path)
 
 
+def _begun(records: Records, before: Collection[str]) -> dict[Any, Any] | None:
+    """Run to the first records; return what stands before them if that is what ``before`` wants."""
+    machine = _RecordMachine(records)
+    if machine.advance():
+        return None
+    known = machine.known()
+    if known is None or not all(key in known for key in before):
+        return None
+    records.first = machine.batch[-1]
+    records.begin(machine, known)
+    return {**known, records.key: records}
+
+
 class Records:
     """A pickled list that is read anew in each iteration and never held: at most 1,000 records at a time.
 
-    ``first`` is its first record, to see what kind they are; long texts in it are ``Unread``.
+    ``number``: how many there are, None if they were not counted; ``first``: the first of them, to see what kind
+    they are (if they were counted, long texts in it are ``Unread``).
     """
 
     def __init__(self, path: Path, mapping: mmap.mmap, key: str, recalled: frozenset[int]) -> None:
         self.key = key
+        self.view = memoryview(mapping)
         self.recalled = recalled
-        self.number = 0
+        self.number: int | None = None
         self.first: Any = None
         self._path = path
         self._mapping = mapping
+        self._begun: _RecordMachine | None = None
+        self._shown: dict[Any, Any] = {}
 
-    def __len__(self) -> int:
-        return self.number
+    def begin(self, machine: _RecordMachine, shown: dict[Any, Any]) -> None:
+        """Let the first iteration go on with a machine that has the first records; ``shown``: what it had before."""
+        self._begun, self._shown = machine, shown
 
     def __iter__(self) -> Iterator[Any]:
+        shown = {**(self._shown if self._begun else {}), self.key: self}
+        machine, self._begun = self._begun or _RecordMachine(self), None
         with refusals(self._path):
-            machine, done = _RecordMachine(memoryview(self._mapping), self), False
-            while not done:
-                done = machine.advance()
+            done = False if machine.batch else machine.advance()
+            while True:
                 batch, machine.batch = machine.batch, []
                 while batch:
                     yield batch.pop()
                 release(self._mapping, machine.at)
+                if done:
+                    break
+                done = machine.advance()
+            if type(machine.result) is not dict or any(machine.result.get(key) is not shown[key] for key in shown):
+                raise RefusedError(f"it changes behind its records what it said before them ({', '.join(shown)})")
 
 
 class _RecordMachine(Machine):
     """Collects the records in ``batch``, and pauses, whenever some are appended to the list that is streamed."""
 
-    def __init__(self, view: memoryview, records: Records) -> None:
-        super().__init__(view, records.recalled)
+    def __init__(self, records: Records) -> None:
+        super().__init__(records.view, records.recalled)
         self.records = records
         self.depth: int | None = None
         self.batch: list[Any] = []
@@ -82,6 +114,15 @@ class _RecordMachine(Machine):
         else:
             self.depth = len(self.outer)
             self.push(self.records)
+
+    def known(self) -> dict[Any, Any] | None:
+        """Return the outermost dict as it is while the first records are appended, or None if that is not sure."""
+        items = self.stack if self.outer else self.stack[1:]
+        base = self.outer[0][0] if self.outer else self.stack[0]
+        if len(self.outer) > 1 or type(base) is not dict or len(items) % 2 or items[-1] is not self.records:
+            return None
+        before = items[:-2]
+        return {**base, **{hashable(key): value for key, value in zip(before[::2], before[1::2], strict=True)}}
 
     def _at_key(self) -> bool:
         """Whether the next value is, as far as can be seen, the value of the key in the outermost dict."""

@@ -6,7 +6,7 @@ for 2D data with ``'keypoint_score': [M, T, V]`` and ``'img_shape': (height, wid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -14,28 +14,30 @@ import numpy as np
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.pickled_records import Records
-from components.preprocess.source import Sample
+from components.preprocess.source import Sample, Source
 
 
-class AnnotationPickle:
-    """An open annotation pickle, see ``source.Source``."""
+class AnnotationPickle(Source):
+    """An open annotation pickle."""
 
     format = "pyskl"
 
     def __init__(self, annotations: list[Any] | Records, splits: dict[str, list[str]]) -> None:
         self._annotations = annotations
-        self._splits = splits
+        self.splits = splits
 
     @property
-    def splits(self) -> Mapping[str, list[str]]:
-        return self._splits
+    def expected(self) -> int:
+        if isinstance(self._annotations, list):
+            return len(self._annotations)
+        named = {sample_id for ids in self.splits.values() for sample_id in ids}
+        return len(named) if self._annotations.number is None else self._annotations.number
 
-    def __len__(self) -> int:
-        return len(self._annotations)
+    def raw(self) -> Iterator[Sample | Skipped]:
+        return (_sample(position, annotation) for position, annotation in enumerate(self._annotations))
 
-    def __iter__(self) -> Iterator[Sample | Skipped]:
-        for position, annotation in enumerate(self._annotations):
-            yield _sample(position, annotation)
+    def finish(self, raw: Sample | Skipped) -> Sample | Skipped:
+        return raw
 
 
 Annotations = list[Any] | Records
@@ -56,7 +58,7 @@ def checked(content: Any, name: str) -> tuple[Annotations, dict[str, list[str]]]
     annotations = content["annotations"]
     if not isinstance(annotations, list | Records):
         raise InputError(f"{name}: annotations: found {type(annotations).__name__}, expected a list")
-    if not len(annotations):
+    if (annotations.number if isinstance(annotations, Records) else len(annotations)) == 0:
         raise InputError(f"{name}: annotations: the list is empty")
     return annotations, _splits(name, content["split"])
 

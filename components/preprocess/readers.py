@@ -87,7 +87,9 @@ def _open_pickle(files: Files, config: DataConfig | None, kind: Format) -> tuple
 
 
 def _annotations(member: Member) -> tuple[pyskl.Annotations, dict[str, list[str]]]:
-    return pyskl.checked(_load(member, lambda path: load_streamed(path, "annotations")), member.label)
+    return pyskl.checked(
+        _load(member, lambda path: load_streamed(path, "annotations", before=("split",))), member.label
+    )
 
 
 def _index(files: Files) -> str:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.files import Files
-from components.preprocess.source import Sample
+from components.preprocess.source import Sample, Source
 
 LARGEST_FILE = 1 << 27
 """Bytes; the longest recording of NTU RGB+D 120 is below a tenth of it."""
@@ -128,8 +128,8 @@ def _numbers(rows: list[list[str]]) -> npt.NDArray[np.float32]:
 Reader = Callable[[int, str, bytes], Sample | Skipped]
 
 
-class Recordings:
-    """A source of one text file per sample; see ``source.Source``.
+class Recordings(Source):
+    """A source of one text file per sample.
 
     ``read`` turns position, sample id (the name without folder and suffix) and content into a sample; it may
     raise ``TextFaultError``. ``refused`` maps ids to the reason why their file is not even opened.
@@ -151,22 +151,30 @@ class Recordings:
         self._refused = refused
         self.splits = splits
 
-    def __len__(self) -> int:
+    @property
+    def expected(self) -> int:
         return len(self._names)
 
-    def __iter__(self) -> Iterator[Sample | Skipped]:
+    def raw(self) -> Iterator[tuple[int, str, bytes] | Skipped]:
+        """Yield position, sample id and content of each file, or why it cannot be read."""
         for position, member in enumerate(self._files.members(set(self._names))):
             sample_id = stem(member.name)
             reason = self._refused.get(sample_id)
             if reason is None:
                 try:
-                    yield self._read(position, sample_id, member.read(LARGEST_FILE))
+                    yield position, sample_id, member.read(LARGEST_FILE)
                     continue
-                except TextFaultError as error:
-                    reason = str(error)
                 except InputError as error:
                     reason = str(error).removeprefix(f"{member.label}: ")
             yield Skipped(position=position, sample_id=sample_id, reason=reason)
+
+    def finish(self, raw: tuple[int, str, bytes] | Skipped) -> Sample | Skipped:
+        if isinstance(raw, Skipped):
+            return raw
+        try:
+            return self._read(*raw)
+        except TextFaultError as error:
+            return Skipped(position=raw[0], sample_id=raw[1], reason=str(error))
 
 
 def stem(name: str) -> str:

@@ -6,9 +6,10 @@ A format is one module that makes a ``Source`` (``pyskl``, ``kinetics``, ``ntu``
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,24 +43,32 @@ class Sample:
     image: tuple[int, int] | None = None
 
 
-class Source(Protocol):
-    """An open input. Iterating yields every record once, in the reader's order: a sample, or why there is none."""
+class Source(ABC):
+    """An open input. Iterating yields every record once, in the reader's order: a sample, or why there is none.
+
+    ``raw`` and ``finish`` are the two halves of that: what only one process can do, and what any of several can.
+    """
+
+    format: str
+    """The format's name, as in the configuration."""
+    splits: Mapping[str, Sequence[str]]
+    """Split name → sample ids, as the input has them."""
 
     @property
-    def format(self) -> str:
-        """The format's name, as in the configuration."""
-        ...
+    @abstractmethod
+    def expected(self) -> int:
+        """The number of records, as far as it can be told before they are read."""
 
-    @property
-    def splits(self) -> Mapping[str, Sequence[str]]:
-        """Split name → sample ids, as the input has them."""
-        ...
+    @abstractmethod
+    def raw(self) -> Iterator[Any]:
+        """Yield what is read of each record, in a form that can be pickled."""
 
-    def __len__(self) -> int:
-        """Return the number of records."""
-        ...
+    @abstractmethod
+    def finish(self, raw: Any) -> Sample | Skipped:
+        """Make a record of what ``raw`` yielded, without looking at the input again."""
 
-    def __iter__(self) -> Iterator[Sample | Skipped]: ...
+    def __iter__(self) -> Iterator[Sample | Skipped]:
+        return map(self.finish, self.raw())
 
 
 def fault(sample: Sample, config: DataConfig) -> str | None:

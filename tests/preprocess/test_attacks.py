@@ -12,6 +12,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ READ = {
 
 LIMITED = """
 import json, resource, sys
+from collections.abc import Iterable
 from pathlib import Path
 from components.contracts.errors import InputError
 from components.preprocess.pickled_records import load_streamed
@@ -216,22 +218,64 @@ def _small() -> dict[str, Any]:
 WHOLE = {protocol: pickle.dumps(_small(), protocol=protocol) for protocol in (2, 4, 5)}
 
 
+SHARED = "a name that many share"
+
+
+def records_of(count: int) -> dict[str, Any]:
+    records = [{"n": n, "shared": SHARED, "x": np.full(3, n)} for n in range(count)]
+    return {"split": {"all": [SHARED]}, "annotations": records, "after": SHARED}
+
+
+def assert_read(records: Iterable[Any], count: int) -> None:
+    read = list(records)
+    assert [record["n"] for record in read] == list(range(count))
+    assert all(record["shared"] == SHARED and record["x"].tolist() == [n] * 3 for n, record in enumerate(read))
+
+
 class TestRecords:
     """A list of records that is streamed is the list."""
 
     @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
     @pytest.mark.parametrize("count", [0, 1, 2, 999, 1000, 1001, 2500])
     def test_records_are_those_of_the_list(self, tmp_path: Path, protocol: int, count: int) -> None:
-        shared = "a name that many share"
-        records = [{"n": n, "shared": shared, "x": np.full(3, n)} for n in range(count)]
-        value = {"split": {"all": [shared]}, "annotations": records, "after": shared}
-        found = load_streamed(dump(tmp_path / "in.pkl", value, protocol), "annotations")
-        assert isinstance(found["annotations"], Records) and len(found["annotations"]) == count
+        file = dump(tmp_path / "in.pkl", records_of(count), protocol)
+        found = load_streamed(file, "annotations")
+        assert isinstance(found["annotations"], Records) and found["annotations"].number == count
         for _ in range(2):
-            read = list(found["annotations"])
-            assert [record["n"] for record in read] == list(range(count))
-            assert all(record["shared"] == shared and record["x"].tolist() == [n] * 3 for n, record in enumerate(read))
-        assert found["after"] == shared
+            assert_read(found["annotations"], count)
+        assert found["after"] == SHARED
+
+    @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+    @pytest.mark.parametrize("count", [0, 1, 2, 999, 1000, 1001, 2500])
+    def test_records_behind_what_is_needed_are_read_once(self, tmp_path: Path, protocol: int, count: int) -> None:
+        found = load_streamed(dump(tmp_path / "in.pkl", records_of(count), protocol), "annotations", before=("split",))
+        assert found["split"] == {"all": [SHARED]}
+        if count:
+            assert found["annotations"].number is None and found["annotations"].first["n"] == 0
+        for _ in range(2):
+            assert_read(found["annotations"], count)
+
+    @pytest.mark.parametrize("key", ["split", "annotations"])
+    def test_what_was_said_before_the_records_may_not_be_taken_back(self, tmp_path: Path, key: str) -> None:
+        file, value = tmp_path / "in.pkl", records_of(3)
+        # A mapping of two items with the same key, as no pickler writes it but a pickle can say it.
+        content = pickle.dumps({**value, "x" * len(key): []}, 4).replace(b"x" * len(key), key.encode())
+        file.write_bytes(content)
+        found = load_streamed(file, "annotations", before=("split",))
+        with pytest.raises(InputError, match="changes behind its records"):
+            list(found["annotations"])
+
+    def test_what_is_needed_may_stand_behind_the_records(self, tmp_path: Path) -> None:
+        file = dump(tmp_path / "in.pkl", dict(reversed(records_of(7).items())))
+        found = load_streamed(file, "annotations", before=("split",))
+        assert found["split"] == {"all": [SHARED]} and found["annotations"].number == 7
+
+    def test_a_damaged_end_is_refused_with_the_records(self, tmp_path: Path) -> None:
+        file = dump(tmp_path / "in.pkl", records_of(2500))
+        file.write_bytes(file.read_bytes()[:-20])
+        found = load_streamed(file, "annotations", before=("split",))
+        with pytest.raises(InputError, match="cut off"):
+            list(found["annotations"])
 
     @pytest.mark.parametrize(
         "value",

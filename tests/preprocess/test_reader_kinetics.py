@@ -40,7 +40,7 @@ def four_videos(folder: Path, *more: dict[str, Any], poses: dict[str, Any] | Non
 def records(folder: Path, *more: dict[str, Any], poses: Any = None, **options: Any) -> dict[str, Sample | Skipped]:
     source, _ = open_source(four_videos(folder, *more, poses=poses), coco(kinetics=options))
     found = list(source)
-    assert sorted(record.position for record in found) == list(range(len(source)))
+    assert sorted(record.position for record in found) == list(range(source.expected))
     return {record.sample_id: record for record in found}
 
 

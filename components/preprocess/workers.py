@@ -1,0 +1,123 @@
+"""Samples checked and normalised, on as many processes as there are cores, in the order in which they are read."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from components.contracts.config import DataConfig
+from components.contracts.dataset import Skipped
+from components.contracts.errors import InputError
+from components.preprocess.normalise import normalise
+from components.preprocess.source import Source, fault, fingerprint
+
+FEW = 500
+"""Below so many records, other processes would take longer to start than to help."""
+CHUNK = 32
+"""Records that travel together."""
+AHEAD = 3
+"""Chunks per process that are read ahead of the one that is awaited: what bounds the memory."""
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A record as the dataset stores it, float32 ``[M, T, V, 3]``, or the reason why it cannot."""
+
+    position: int
+    sample_id: str
+    label: int = 0
+    keypoints: npt.NDArray[np.float32] | None = None
+    fingerprint: bytes = b""
+    reason: str = ""
+
+
+def prepared(source: Source, config: DataConfig, processes: int | None = None) -> Generator[Prepared, None, None]:
+    """Yield every record of a source, in its order; the number of processes changes nothing else.
+
+    Args:
+        source: an open input; only its ``raw`` runs in this process, when there are several.
+        config: how to check and normalise.
+        processes: how many work beside this one; 1 is this one alone. None means one per core, and this one alone
+            for few records or where a process cannot be forked (outside of Linux).
+
+    Raises:
+        InputError: a process was killed.
+    """
+    if processes is None:
+        many = sys.platform == "linux" and source.expected >= FEW
+        processes = len(os.sched_getaffinity(0)) if many else 1
+    if processes == 1:
+        return (_prepare(source, config, raw) for raw in source.raw())
+    return _spread(source, config, processes)
+
+
+def _spread(source: Source, config: DataConfig, processes: int) -> Generator[Prepared, None, None]:
+    # Forked, a worker has the open source and its reader as they are; neither could be pickled.
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(processes, context, _begin, (source, config, os.getpid()))
+    awaited: deque[Future[list[Prepared]]] = deque()
+    try:
+        for chunk in _chunks(source.raw()):
+            awaited.append(pool.submit(_prepare_chunk, chunk))
+            if len(awaited) > AHEAD * processes:
+                yield from awaited.popleft().result()
+        while awaited:
+            yield from awaited.popleft().result()
+    except BrokenProcessPool:
+        raise InputError("a process that packs samples was killed: is there enough memory?") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(records: Iterable[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for record in records:
+        chunk.append(record)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+_shared: tuple[Source, DataConfig]
+
+
+def _begin(source: Source, config: DataConfig, parent: int) -> None:
+    """Prepare a worker: it ends with its parent, whatever ends that, and leaves Ctrl-C to it."""
+    global _shared
+    _shared = source, config
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _prepare_chunk(chunk: list[Any]) -> list[Prepared]:
+    return [_prepare(*_shared, raw) for raw in chunk]
+
+
+def _prepare(source: Source, config: DataConfig, raw: Any) -> Prepared:
+    record = source.finish(raw)
+    if isinstance(record, Skipped):
+        return Prepared(record.position, record.sample_id, reason=record.reason)
+    reason = fault(record, config)
+    if reason is not None:
+        return Prepared(record.position, record.sample_id, reason=reason)
+    keypoints = normalise(record, config)
+    if not np.isfinite(keypoints).all():
+        return Prepared(record.position, record.sample_id, reason="keypoint: values too large to normalise")
+    return Prepared(record.position, record.sample_id, record.label, keypoints, fingerprint(record.keypoints))
