@@ -23,6 +23,9 @@ JOINTS_BEFORE_ADDITION = {"coco20": 17}
 
 LONGEST_ID = 255
 
+LARGEST_SAMPLE = 1 << 26
+"""Coordinates; half a gigabyte while it is normalised, and a hundred times the longest recording of any benchmark."""
+
 ABSENT = 1e-8
 """A person is absent from a frame in which no coordinate exceeds this (metres or pixels)."""
 
@@ -106,6 +109,8 @@ def _shape_fault(sample: Sample, config: DataConfig) -> str | None:
         return "keypoint: found no person"
     if not shape[1]:
         return "keypoint: found no frame"
+    if sample.keypoints.size > LARGEST_SAMPLE:
+        return f"keypoint: found {sample.keypoints.size} coordinates, at most {LARGEST_SAMPLE} expected"
     if config.dimensions == "2d+score":
         if sample.scores is None:
             return "keypoint_score: missing, expected with dimensions 2d+score"

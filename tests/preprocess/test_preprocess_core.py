@@ -17,6 +17,7 @@ from components.contracts import dataset
 from components.contracts.artifact import MANIFEST, sha256_file
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
+from components.preprocess.source import LARGEST_SAMPLE, Sample, fault
 
 
 @pytest.fixture
@@ -282,3 +283,9 @@ def test_a_hostile_pickle_is_refused_by_the_stage(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="only plain data and NumPy arrays are read"):
         preprocess(tmp_path / "in.pkl", config(), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["in.pkl"]
+
+
+def test_a_sample_that_would_fill_the_memory_is_a_fault() -> None:
+    """No array is made of it: the coordinates are one number, shown many times."""
+    points = np.broadcast_to(np.float32(1), (1, LARGEST_SAMPLE // (JOINTS * 3) + 1, JOINTS, 3))
+    assert "at most 67108864 expected" in (fault(Sample(0, "large", 0, points), config()) or "")
