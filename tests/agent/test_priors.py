@@ -17,7 +17,12 @@ SBU = (
     "approaching", "departing", "kicking", "pushing", "shaking hands", "hugging", "exchanging object", "punching",
 )  # fmt: skip
 
-LISTS = {"ntu60": ("nturgbd_60", "ntu25"), "ntu120": ("nturgbd_120", "ntu25")}
+LISTS = {
+    "ntu60": ("nturgbd_60", "ntu25"),
+    "ntu120": ("nturgbd_120", "ntu25"),
+    "uav": ("uav_human", "uav17"),
+    "finegym": ("finegym", "coco20"),
+}
 """Per file of priors the published class list that it covers, and the list's layout."""
 
 LOOK_ALIKES = {
@@ -45,6 +50,55 @@ LOOK_ALIKES = {
         ("giving something to other person", "exchange things with other person"),
         ("put the palms together", "clapping"),
         ("kicking something", "side kick"),
+    ),
+    "uav": (
+        ("read", "write"),
+        ("put on a coat", "take off a coat"),
+        ("put on glasses", "take off glasses"),
+        ("put on a hat", "take off a hat"),
+        ("take off a hat", "throw away a hat"),
+        ("wear headphones", "take off headphones"),
+        ("wear a mask", "take off a mask"),
+        ("thumb up", "thumb down"),
+        ("make an OK sign", "make a victory sign"),
+        ("put something into a bag", "take something out of a bag"),
+        ("jump on single leg", "jump on two legs"),
+        ("kick aside", "kick backward"),
+        ("walk toward someone", "walk away from someone"),
+        ("cough", "sneeze"),
+        ("sit down", "stand up"),
+        ("walk", "run"),
+        ("move forward", "move backward"),
+        ("accelerate", "decelerate"),
+        ("open an umbrella", "close an umbrella"),
+        ("sweep the floor", "mop the floor"),
+        ("steal something from other's pocket", "rob something from someone"),
+        ("move left", "move right"),
+        ("turn left", "turn right"),
+        ("rear left turn", "rear right turn"),
+    ),
+    "finegym": (
+        ("(FX) salto backward stretched with 3 twist", "(FX) salto backward stretched with 2 twist"),
+        ("(FX) salto backward stretched with 2.5 twist", "(FX) salto backward stretched with 1.5 twist"),
+        ("(FX) salto forward stretched with 2 twist", "(FX) salto forward stretched with 1 twist"),
+        ("(FX) double salto backward tucked", "(FX) double salto backward piked"),
+        ("(FX) double salto backward tucked with 1 twist", "(FX) double salto backward tucked with 2 twist"),
+        ("(FX) split leap with 1 turn", "(FX) switch leap with 1 turn"),
+        ("(FX) split jump with 1 turn", "(FX) straddle pike or side split jump with 1 turn"),
+        (
+            "(FX) 2 turn on one leg, free leg optional below horizontal",
+            "(FX) 3 turn on one leg, free leg optional below horizontal",
+        ),
+        ("(BB) salto backward tucked", "(BB) salto backward tucked (dismount)"),
+        ("(BB) salto backward stretched with 2 twist", "(BB) salto backward stretched with 2.5 twist"),
+        ("(BB) flic-flac to land on both feet", "(BB) flic-flac with step-out, also with support on one arm"),
+        ("(UB) giant circle backward", "(UB) giant circle forward"),
+        (
+            "(UB) giant circle backward with 0.5 turn to handstand",
+            "(UB) giant circle backward with 1 turn to handstand",
+        ),
+        ("(UB) counter straddle over high bar to hang", "(UB) counter piked over high bar to hang"),
+        ("(UB) transition flight from high bar to low bar", "(UB) transition flight from low bar to high bar"),
     ),
 }
 """Pairs that differ in direction, order or place only: their joints must differ, not just their sentences."""
