@@ -13,7 +13,7 @@ import numpy as np
 
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
-from components.preprocess.pickled_records import Records
+from components.contracts.pickled.records import Records
 from components.preprocess.source import Sample, Source
 
 

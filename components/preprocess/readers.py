@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 from components.contracts.config import DataConfig, KineticsConfig
 from components.contracts.errors import InputError
+from components.contracts.pickled.records import Records, load_streamed
+from components.contracts.pickled.unpickler import load_data
 from components.preprocess import ntu, pyskl, uav
 from components.preprocess.files import Files, Folder, Member, SingleFile, open_files
 from components.preprocess.kinetics import KineticsIndex
-from components.preprocess.pickled_records import Records, load_streamed
 from components.preprocess.source import Source
-from components.preprocess.unpickler import load_data
 
 Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav"]
 KPFILES = "kpfiles"

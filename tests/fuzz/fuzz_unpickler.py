@@ -18,8 +18,8 @@ import numpy as np
 
 with atheris.instrument_imports(include=["components.preprocess"]):
     from components.contracts.errors import InputError
-    from components.preprocess.pickled_records import Records, load_streamed
-    from components.preprocess.unpickler import load_data
+    from components.contracts.pickled.records import Records, load_streamed
+    from components.contracts.pickled.unpickler import load_data
 
 MEMORY_DISK = Path("/dev/shm")
 SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None)) / "in.pkl"

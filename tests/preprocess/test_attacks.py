@@ -24,9 +24,9 @@ from pickles import config, content, dump
 
 from components.contracts import dataset
 from components.contracts.errors import InputError
+from components.contracts.pickled.records import Records, load_streamed
+from components.contracts.pickled.unpickler import load_data
 from components.preprocess.core import preprocess
-from components.preprocess.pickled_records import Records, load_streamed
-from components.preprocess.unpickler import load_data
 
 SIZE = 3 << 17
 """Bytes of an attack's file, about."""
@@ -128,7 +128,7 @@ import json, resource, sys
 from collections.abc import Iterable
 from pathlib import Path
 from components.contracts.errors import InputError
-from components.preprocess.pickled_records import load_streamed
+from components.contracts.pickled.records import load_streamed
 
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + int(sys.argv[2])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from components.contracts.errors import InputError
-from components.preprocess.unpickler import load_data
+from components.contracts.pickled.unpickler import load_data
 
 
 def same(found: Any, expected: Any) -> bool:

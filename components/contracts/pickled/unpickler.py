@@ -4,12 +4,12 @@ A pickle is a program for a small stack machine, and the one in the standard lib
 program names. Restricting the names still leaves a crafted file ways to exhaust memory (a memo index or a
 length that claims gigabytes) or to overflow the C stack (the hash of a deeply nested key). This module
 therefore runs the program on a machine of its own that knows only the instructions which build data, and
-answers the few calls that NumPy's pickles make with ``pickled_values``. What it builds is counted and must stay
+answers the few calls that NumPy's pickles make with ``values``. What it builds is counted and must stay
 in proportion to the file, so that neither a flood of instructions nor one large value recalled a million times
 fills the memory.
 
 A pickle of protocol 3 or later holds its arrays as they are: they come back as views into the mapped file. A long
-list of records need not be in memory at all, see ``pickled_records``.
+list of records need not be in memory at all, see ``records``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from components.contracts.errors import InputError
-from components.preprocess.pickled_values import ENTRY, GLOBALS, Name, Pending, RefusedError, hashable, size_of
+from components.contracts.pickled.values import ENTRY, GLOBALS, Name, Pending, RefusedError, hashable, size_of
 
 LONGEST_INTEGER = 16
 DEEPEST_NESTING = 1000

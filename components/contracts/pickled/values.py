@@ -58,8 +58,9 @@ class PendingDtype(Pending):
     def complete(self, state: Any) -> np.dtype[Any]:
         if type(state) is not tuple or len(state) < 5 or state[1] not in _BYTE_ORDERS or any(state[2:5]):
             raise RefusedError("damaged: the state of a dtype")
-        self.value = np.dtype(self._code).newbyteorder(_BYTE_ORDERS[state[1]])
-        return self.value
+        dtype: np.dtype[Any] = np.dtype(self._code).newbyteorder(_BYTE_ORDERS[state[1]])
+        self.value = dtype
+        return dtype
 
 
 class PendingArray(Pending):

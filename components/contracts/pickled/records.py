@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.preprocess.pickled_values import RefusedError, Unread, hashable
-from components.preprocess.unpickler import Machine, load_data, mapped, recalled_entries, refusals, release
+from components.contracts.pickled.unpickler import Machine, load_data, mapped, recalled_entries, refusals, release
+from components.contracts.pickled.values import RefusedError, Unread, hashable
 
 LONG_TEXT = 4096
 
