@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from kfp import compiler
 from rich.console import Console
 
@@ -18,8 +16,11 @@ from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
 from pipelines.dag import make_pipeline
 from pipelines.demo import write_demo
+from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
 from pipelines.local import Request, StageError
 from pipelines.local import run as run_locally
+from pipelines.parameters import one_line
+from pipelines.platform import Cluster
 
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
 
@@ -79,6 +80,10 @@ def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),
     rounds: Annotated[int, typer.Option(help="Rounds of training and asking, unrolled.")] = 2,
     config: Annotated[Path | None, typer.Option(help="Experiment file that becomes the parameter's default.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help=IMAGE_HELP)] = None,
+    tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
+    train_cpu: Annotated[str, typer.Option(help="CPU cores that a training task asks for.")] = "4",
+    train_memory: Annotated[str, typer.Option(help="Memory of a training task.")] = "24Gi",
     set_: Settings = None,
 ) -> None:
     """Compile the pipeline into a file that the KFP user interface and its API accept.
@@ -87,14 +92,12 @@ def compile_pipeline(
 
         python -m pipelines compile --rounds 3 --config pipelines/configs/nw_ucla.yaml
     """
-    pipeline = make_pipeline(rounds)
+    pipeline = make_pipeline(rounds, Cluster(image_references(image or [], tag), train_cpu, train_memory))
     defaults: dict[str, Any] = {}
     if config is not None:
         experiment = load_experiment(config, {**parse_settings(set_ or []), "rounds": rounds})
         document = experiment.model_dump(mode="json", exclude_defaults=True)
-        # One line: the user interface has a field of one line, and KFP cannot write a longer default.
-        line = yaml.safe_dump(document, default_flow_style=True, sort_keys=False, width=math.inf)
-        defaults["config"] = line.strip()
+        defaults["config"] = one_line(document)
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     print(output)

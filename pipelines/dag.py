@@ -15,6 +15,8 @@ from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.train.component import train
 from pipelines.configure import configure
+from pipelines.parameters import presets
+from pipelines.platform import Cluster, Placement
 from pipelines.source import source_digest
 
 MAX_ROUNDS = 100
@@ -27,17 +29,17 @@ class Result(NamedTuple):
     report: dsl.Artifact
 
 
-def make_pipeline(rounds: int) -> Callable[..., Any]:
+def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., Any]:
     """Return the pipeline for ``rounds`` rounds, to be compiled or called (which runs it locally).
 
-    Its parameters: ``data`` (path or URI of the pickle), ``data_sha256``, ``config`` (YAML text), ``overrides``
-    (dotted keys that replace values of the config) and ``agent_url`` (of the agent service; empty: the agent's
-    tasks do its work themselves). Its output is the ``report`` artifact.
+    ``cluster`` dresses its tasks for Kubernetes; without it the pipeline is for the local run, which honours
+    retries (a user's mistake would be repeated three times) and refuses much of the rest.
     """
     if not 1 <= rounds <= MAX_ROUNDS:
         raise InputError(f"rounds: found {rounds}, expected 1 to {MAX_ROUNDS}")
-    stream_rounds = _stream_rounds(rounds)
+    stream_rounds = _stream_rounds(rounds, cluster)
     evaluate = evaluate_component(rounds)
+    dress = cluster.dress if cluster else _undressed
 
     @dsl.pipeline(name="skeletonagent", description=f"Pickle of skeletons to report, {rounds} rounds")
     def skeletonagent(
@@ -46,13 +48,61 @@ def make_pipeline(rounds: int) -> Callable[..., Any]:
         data_sha256: str = "",
         overrides: dict = {},  # noqa: B006
         agent_url: str = "",
+        streams: str = "",
+        protocol: str = "",
+        llm_model: str = "",
+        llm_base_url: str = "",
+        llm_max_requests: int = 0,
+        llm_max_tokens: int = 0,
+        gpus: str = "1",
+        accelerator: str = "nvidia.com/gpu",
+        node_selector: dict = {},  # noqa: B006
+        tolerations: list = [],  # noqa: B006
     ) -> Result:
-        configured = configure(config=config, overrides=overrides, rounds=rounds, code=source_digest())
-        parts = configured.outputs
-        packed = preprocess(
-            data=data, data_sha256=data_sha256, stage=parts["preprocess"], code=source_digest("preprocess")
+        """From a pickle of skeletons to a report.
+
+        Args:
+            data: URI of the skeletons, such as s3://bucket/my.pkl: a pickle, a folder or an archive.
+            config: The experiment: the name of a preset, such as nw_ucla, or YAML text.
+            data_sha256: SHA-256 of the data; give it, and new data under the same name are seen by the cache.
+            overrides: Values of the experiment to replace, by dotted key, such as {"train.epochs": 40, "seed": 1}.
+            agent_url: URL of the agent service, such as http://skeletonagent-agent:8080. Empty: no service.
+            streams: Streams to train, such as j,b,k,jm,bm,km. Empty: the experiment's.
+            protocol: A protocol of the experiment. Empty: the experiment's.
+            llm_model: Model that the agent asks, such as gpt-4o. Empty: the experiment's, by default written priors.
+            llm_base_url: OpenAI-compatible endpoint. Empty: the experiment's, by default OpenAI's.
+            llm_max_requests: Budget of a round: classes to ask about. 0: the experiment's.
+            llm_max_tokens: Budget of a round: tokens. 0: the experiment's.
+            gpus: GPUs of each training task; 0 trains on the CPU.
+            accelerator: Resource name of the GPU, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb.
+            node_selector: Labels of the nodes to train on, such as {"nvidia.com/gpu.product": "NVIDIA-H100"}.
+            tolerations: Taints that training tolerates, such as [{"key": "nvidia.com/gpu", "operator": "Exists"}].
+
+        Returns:
+            report: report.html for people, metrics.json for machines.
+        """
+        configured = dress(
+            configure(
+                config=config,
+                overrides=overrides,
+                rounds=rounds,
+                code=source_digest(),
+                presets=presets(),
+                streams=streams,
+                protocol=protocol,
+                llm_model=llm_model,
+                llm_base_url=llm_base_url,
+                llm_max_requests=llm_max_requests,
+                llm_max_tokens=llm_max_tokens,
+            ),
+            "configure",
         )
-        prior = agent_prior(stage=parts["agent"], code=source_digest("agent"), agent_url=agent_url)
+        parts = configured.outputs
+        packed = dress(
+            preprocess(data=data, data_sha256=data_sha256, stage=parts["preprocess"], code=source_digest("preprocess")),
+            "preprocess",
+        )
+        prior = dress(agent_prior(stage=parts["agent"], code=source_digest("agent"), agent_url=agent_url), "agent")
         # What a stream needs of the config travels in its item: within a loop, KFP's local runner replaces every
         # parameter that comes from a task outside of it by the item. (Parameters of the pipeline it leaves alone.)
         with dsl.ParallelFor(parts["Output"], name="streams") as stream:
@@ -63,17 +113,29 @@ def make_pipeline(rounds: int) -> Callable[..., Any]:
                 agent_url=agent_url,
                 dataset=packed.outputs["dataset"],
                 prior=prior.outputs["constraints"],
+                gpus=gpus,
+                accelerator=accelerator,
+                node_selector=node_selector,
+                tolerations=tolerations,
             )
         results = {name: dsl.Collected(trained.outputs[name]) for name in _result_names(rounds)}
-        evaluated = evaluate(
-            stage=parts["evaluate"],
-            code=source_digest("evaluate"),
-            prior=prior.outputs["constraints"],
-            **results,
+        evaluated = dress(
+            evaluate(
+                stage=parts["evaluate"],
+                code=source_digest("evaluate"),
+                prior=prior.outputs["constraints"],
+                **results,
+            ),
+            "evaluate",
         )
         return Result(report=evaluated.outputs["report"])
 
     return skeletonagent
+
+
+def _undressed(task: Any, _stage: str) -> Any:
+    """Leave a task as it is, for the local run."""
+    return task
 
 
 def _result_names(rounds: int) -> list[str]:
@@ -82,8 +144,13 @@ def _result_names(rounds: int) -> list[str]:
     return [f"{kind}_{number}" for kind, last in kinds.items() for number in range(1, last + 1)]
 
 
-def _stream_rounds(rounds: int) -> Callable[..., Any]:
-    """Return the sub-pipeline that takes one stream through all rounds."""
+def _stream_rounds(rounds: int, cluster: Cluster | None) -> Callable[..., Any]:
+    """Return the sub-pipeline that takes one stream through all rounds.
+
+    Where the training runs are parameters of its own: used directly within a loop, such a parameter of the pipeline
+    would compile into a reference to nothing.
+    """
+    dress = cluster.dress if cluster else _undressed
     Results = NamedTuple("Results", [(name, dsl.Artifact) for name in _result_names(rounds)])  # type: ignore[misc]
 
     @dsl.pipeline(name="stream-rounds")
@@ -94,34 +161,47 @@ def _stream_rounds(rounds: int) -> Callable[..., Any]:
         agent_url: str,
         dataset: dsl.Input[dsl.Dataset],
         prior: dsl.Input[dsl.Artifact],
+        gpus: str,
+        accelerator: str,
+        node_selector: dict,
+        tolerations: list,
     ) -> Results:
+        placement = Placement(gpus, accelerator, node_selector, tolerations)
         constraints = prior
         previous: dict[str, Any] = {}
         results: dict[str, Any] = {}
         for number in range(1, rounds + 1):
-            trained = train(
-                stage=train_stage,
-                code=source_digest("train"),
-                stream=stream,
-                round_number=number,
-                dataset=dataset,
-                constraints=constraints,
-                **previous,
-            ).set_display_name(f"train round {number}")
+            trained = dress(
+                train(
+                    stage=train_stage,
+                    code=source_digest("train"),
+                    stream=stream,
+                    round_number=number,
+                    dataset=dataset,
+                    constraints=constraints,
+                    **previous,
+                ).set_display_name(f"train round {number}"),
+                "train",
+            )
+            if cluster:
+                cluster.place(trained, placement)
             previous = {"previous": trained.outputs["checkpoint"]}
             results[f"scores_{number}"] = trained.outputs["scores"]
             results[f"confusion_{number}"] = trained.outputs["confusion"]
             if number == rounds:
                 break
-            asked = agent(
-                stage=agent_stage,
-                code=source_digest("agent"),
-                stream=stream,
-                round_number=number,
-                confusion=trained.outputs["confusion"],
-                previous=constraints,
-                agent_url=agent_url,
-            ).set_display_name(f"agent round {number}")
+            asked = dress(
+                agent(
+                    stage=agent_stage,
+                    code=source_digest("agent"),
+                    stream=stream,
+                    round_number=number,
+                    confusion=trained.outputs["confusion"],
+                    previous=constraints,
+                    agent_url=agent_url,
+                ).set_display_name(f"agent round {number}"),
+                "agent",
+            )
             constraints = asked.outputs["constraints"]
             results[f"constraints_{number}"] = constraints
         return Results(**results)

@@ -18,16 +18,17 @@ from small_experiment import CONFIG, pipelines
 from components.contracts.config import load_experiment, parse_experiment
 from components.contracts.errors import InputError
 from pipelines.dag import make_pipeline
+from pipelines.images import image_references
+from pipelines.platform import Cluster
 
 Document = dict[str, Any]
 
 
 def compile_rounds(rounds: int, folder: Path) -> Document:
     file = folder / f"{rounds}.yaml"
-    compiler.Compiler().compile(make_pipeline(rounds), str(file))
-    documents = list(yaml.safe_load_all(file.read_text()))
-    assert len(documents) == 1, "a second document would be a PlatformSpec, which this test does not read"
-    document: Document = documents[0]
+    compiler.Compiler().compile(make_pipeline(rounds, Cluster(image_references([], None))), str(file))
+    document: Document
+    document, _ = yaml.safe_load_all(file.read_text())
     return document
 
 
@@ -106,7 +107,9 @@ def references(task: Document) -> Iterator[tuple[str, str | None, str]]:
             elif made := source.get(f"taskOutput{title}"):
                 yield kind, made["producerTask"], made[f"output{title}Key"]
             else:
-                assert "pipelinechannel" not in str(source), f"channel left in a constant: {source}"
+                channels = re.findall(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}", str(source))
+                assert channels or "pipelinechannel" not in str(source), f"channel left in a constant: {source}"
+                assert set(channels) <= task["inputs"]["parameters"].keys(), f"placeholder of nothing: {source}"
 
 
 def test_compiling_again_gives_the_same_file(tmp_path: Path) -> None:
@@ -128,7 +131,8 @@ def test_compile_command_writes_the_file_with_the_experiment_as_default(tmp_path
     result = pipelines("compile", "--rounds", "3", "--config", config, "--output", output, "--set", "train.epochs=9")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(output)
-    parameters = yaml.safe_load(output.read_text())["root"]["inputDefinitions"]["parameters"]
+    spec, _ = yaml.safe_load_all(output.read_text())
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
     default = parse_experiment(parameters["config"]["defaultValue"], "default")
     assert default == load_experiment(config, {"rounds": 3, "train.epochs": 9})
 
