@@ -18,6 +18,7 @@ from components.contracts.config import load_experiment
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS, load_layout
+from components.contracts.store.documents import documents_at
 from components.runtime.cli import Exchange, application, run
 
 app = application(
@@ -52,14 +53,13 @@ def run_command(
     confusion: Confusion = None,
     previous: Previous = None,
     cache: Annotated[
-        Path | None,
+        str,
         typer.Option(
             envvar=VARIABLE,
-            file_okay=False,
-            help="Folder that remembers an LLM's answers and logs every request, so that no question is paid for "
-            "twice; an interrupted round goes on from there.",
+            help="Folder or s3://bucket/prefix that remembers an LLM's answers and logs every request, so that no "
+            "question is paid for twice; an interrupted round goes on from there.",
         ),
-    ] = None,
+    ] = "",
     agent_url: Annotated[
         str,
         typer.Option(
@@ -87,7 +87,7 @@ def run_command(
             round_number=round_number,
             confusion=exchange.input(confusion) if confusion else None,
             previous=exchange.input(previous) if previous else None,
-            cache=cache,
+            cache=documents_at(cache) if cache else None,
         )
 
 

@@ -1,7 +1,10 @@
 """The memory of an endpoint: every answer that was paid for, by the content of its question, and a log.
 
-    <folder>/answers/ab/ab12….json   the request and the turn that answered it
-    <folder>/requests.jsonl          one line per request, sent or found here, in the order of their ends
+    <place>/answers/ab/ab12….json   the request and the turn that answered it
+    <place>/requests.jsonl          one line per request, sent or found here, in the order of their ends
+    <place>/claims/                 the questions that are being asked
+
+The place is a folder, or an ``s3://bucket/prefix``, where every line of the log is an object of its own.
 
 Neither belongs into an artifact: the log holds times, and what is remembered outlives any run. An identical
 question is free for ever, an unusable answer to it included, since it was charged too; another value of the
@@ -12,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from components.agent.providers import LOGGER
 from components.agent.turn import Turn
 from components.contracts.artifact import digest_of
 from components.contracts.errors import InputError
+from components.contracts.store.documents import Claim, Documents, LocalDocuments, documents_at
 
 VARIABLE = "SKELETONAGENT_LLM_CACHE"
 LOG = "requests.jsonl"
@@ -38,84 +41,106 @@ class _Entry(BaseModel):
 
 
 class AnswerCache:
-    """Remembers turns below ``folder``; without one it finds nothing and keeps nothing.
+    """Remembers turns in ``place``; without one it finds nothing and keeps nothing.
 
-    Processes may share a folder: an entry appears whole or not at all, and equal questions have equal entries.
+    Processes may share a place: an entry appears whole or not at all, and whoever claims a question first is the
+    one to ask it.
 
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the place cannot be made or written.
     """
 
-    def __init__(self, folder: Path | None, url: str) -> None:
-        self._folder = folder
+    def __init__(self, place: Documents | Path | None, url: str) -> None:
+        self._documents = LocalDocuments(place) if isinstance(place, Path) else place
         self._url = url
-        if folder is not None:
+        if self._documents is not None:
             try:
-                (folder / "answers").mkdir(parents=True, exist_ok=True)
-                (folder / LOG).open("a").close()
-            except OSError as error:
-                raise InputError(f"{folder}: the LLM cache cannot be written: {error.strerror}") from None
+                self._documents.check()
+            except InputError as error:
+                where, _, reason = str(error).partition(": ")
+                raise InputError(f"{where}: the LLM cache cannot be written: {reason}") from None
+
+    @property
+    def poll_s(self) -> float:
+        """How often to look for an answer that another process waits for."""
+        return self._documents.poll_s if self._documents else 0.0
 
     def find(self, request: Mapping[str, Any]) -> Turn | None:
         """Return the turn that answered this request before; a damaged entry counts as none."""
-        file = self._file(request)
-        if file is None or not file.is_file():
+        if self._documents is None:
             return None
+        name = self._name(request)
         try:
-            entry = _Entry.model_validate_json(file.read_bytes())
-        except (OSError, ValidationError):
+            content = self._documents.read(name)
+            if content is None:
+                return None
+            entry = _Entry.model_validate_json(content)
+        except (InputError, ValidationError):
             entry = None
         if entry is None or entry.request != request or entry.url != self._url:
-            LOGGER.warning("%s: damaged; the question is asked again", file)
+            LOGGER.warning("%s/%s: damaged; the question is asked again", self._documents.place, name)
             return None
         return entry.turn
 
+    def claim(self, request: Mapping[str, Any]) -> Claim | None:
+        """Return the right to ask this question; None while another process asks it.
+
+        Where claims cannot be made at all, everyone has it: better to pay twice than to lose the round.
+        """
+        if self._documents is None:
+            return _FREE
+        try:
+            return self._documents.claim(self._key(request))
+        except InputError as error:
+            LOGGER.warning("a question could not be claimed: %s", error)
+            return _FREE
+
     def keep(self, request: Mapping[str, Any], turn: Turn) -> None:
         """Remember the turn that answered a request."""
-        file = self._file(request)
-        if file is None:
+        if self._documents is None:
             return
         entry = _Entry(url=self._url, request=dict(request), turn=turn)
         try:
-            file.parent.mkdir(exist_ok=True)
-            descriptor, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                stream.write(entry.model_dump_json(indent=1) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(part).replace(file)
-        except OSError as error:
+            self._documents.write(self._name(request), (entry.model_dump_json(indent=1) + "\n").encode())
+        except InputError as error:
             # A full disk must not cost the round an answer that has been paid for.
-            LOGGER.warning("%s: an answer could not be remembered: %s", self._folder, error.strerror)
+            LOGGER.warning("an answer could not be remembered: %s", error)
 
     def record(self, request: Mapping[str, Any], **fields: Any) -> None:
-        """Append a line to the log; lines of concurrent processes do not mix."""
-        if self._folder is None:
+        """Append a line to the log."""
+        if self._documents is None:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         about = {"time": now, "endpoint": self._url, "model": request["model"], "request_hash": digest_of(request)}
-        line = json.dumps({**about, "answer": self._key(request), **fields}, ensure_ascii=False) + "\n"
+        line = json.dumps({**about, "answer": self._key(request), **fields}, ensure_ascii=False)
         try:
-            descriptor = os.open(self._folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(descriptor, line.encode())
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            LOGGER.warning("%s: cannot be written: %s", self._folder / LOG, error.strerror)
+            self._documents.append(LOG, line)
+        except InputError as error:
+            LOGGER.warning("a request could not be logged: %s", error)
 
     def _key(self, request: Mapping[str, Any]) -> str:
         # The endpoint is part of the question: servers call different models by the same name.
         return digest_of({"url": self._url, "request": request})
 
-    def _file(self, request: Mapping[str, Any]) -> Path | None:
-        if self._folder is None:
-            return None
+    def _name(self, request: Mapping[str, Any]) -> str:
         key = self._key(request)
-        return self._folder / "answers" / key[:2] / f"{key}.json"
+        return f"answers/{key[:2]}/{key}.json"
 
 
-def folder_of_environment() -> Path | None:
-    """Return the folder named by ``SKELETONAGENT_LLM_CACHE``, if any."""
-    folder = os.environ.get(VARIABLE, "")
-    return Path(folder) if folder else None
+class _Free:
+    """The claim of a question that nobody else can ask."""
+
+    def held(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+_FREE = _Free()
+
+
+def memory_of_environment() -> Documents | None:
+    """Return the memory at the folder or URI that ``SKELETONAGENT_LLM_CACHE`` names, if any."""
+    place = os.environ.get(VARIABLE, "")
+    return documents_at(place) if place else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,13 +29,15 @@ from components.agent.endpoint import (
     UnavailableError,
     check_url,
 )
+from components.agent.metrics import LLM_CACHE_HITS, LLM_COST, LLM_REFUSALS, LLM_TOKENS
 from components.agent.prompts import Message, Prompts, answer_schema, load_prompts
-from components.agent.providers import LOGGER, Answer, Question, Reply
+from components.agent.providers import LOGGER, UNOBSERVED, Answer, Observer, Question, Reply, StoppedError
 from components.agent.selector import complaint
-from components.agent.turn import Turn, read_turn
+from components.agent.turn import FILTERED, REFUSED, Turn, read_turn
 from components.contracts.artifact import digest_of
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
+from components.contracts.store.documents import Documents
 from components.runtime.progress import Reporter
 
 OPENAI = "openai"
@@ -66,7 +69,7 @@ class ChatProvider:
 
     Args:
         config: model, ``base_url``, form of the answers, limits, time-out and concurrency.
-        cache: folder of remembered answers and of the log (see ``cache``); ``None`` keeps neither.
+        cache: where answers are remembered and requests logged (see ``cache``); ``None`` keeps neither.
         backoff_s: the first wait between tries where the server names none; it doubles each time.
 
     Raises:
@@ -75,7 +78,7 @@ class ChatProvider:
             written.
     """
 
-    def __init__(self, config: AgentConfig, *, cache: Path | None = None, backoff_s: float = 1.0) -> None:
+    def __init__(self, config: AgentConfig, *, cache: Documents | Path | None = None, backoff_s: float = 1.0) -> None:
         self._url = config.base_url or HOSTED_URL
         check_url(self._url)
         key = os.environ.get(KEY_VARIABLE, "").strip()
@@ -90,36 +93,46 @@ class ChatProvider:
         self._cache = AnswerCache(cache, self._url)
         self._backoff_s = backoff_s
 
-    def ask(self, questions: Sequence[Question], report: Reporter) -> list[Reply]:
-        return asyncio.run(self._ask(questions, report))
+    def ask(self, questions: Sequence[Question], report: Reporter, observer: Observer = UNOBSERVED) -> list[Reply]:
+        return asyncio.run(self._ask(questions, report, observer))
 
-    async def _ask(self, questions: Sequence[Question], report: Reporter) -> list[Reply]:
+    async def _ask(self, questions: Sequence[Question], report: Reporter, observer: Observer) -> list[Reply]:
         async with openai.AsyncOpenAI(
             base_url=self._url,
             api_key=self._key or "none",
             timeout=self._config.timeout_s,
             max_retries=0,
         ) as client:
-            session = _Session(self._config, self._cache, self._endpoint(client))
+            session = _Session(self._config, self._cache, self._endpoint(client, observer), observer)
             done = 0
 
-            async def answered(question: Question) -> Reply:
+            async def answered(question: Question) -> Reply | None:
                 nonlocal done
-                reply = await session.reply(question)
+                try:
+                    reply = await session.reply(question)
+                except StoppedError:
+                    return None  # the others still end what they have sent
                 done += 1
+                observer.replied(reply)
                 report(done, question.name)
                 return reply
 
-            replies = list(await asyncio.gather(*(answered(question) for question in questions)))
+            replies = await asyncio.gather(*(answered(question) for question in questions))
         LOGGER.info("%d answers from the endpoint, %d from the cache", session.bought, session.found)
-        return replies
+        if any(reply is None for reply in replies):
+            raise StoppedError
+        return [reply for reply in replies if reply]
 
-    def _endpoint(self, client: openai.AsyncOpenAI) -> Endpoint:
-        def record(request: Request, latency_s: float, outcome: ChatCompletion | str) -> None:
+    def _endpoint(self, client: openai.AsyncOpenAI, observer: Observer) -> Endpoint:
+        async def record(request: Request, latency_s: float, outcome: ChatCompletion | str) -> None:
             turn = outcome if isinstance(outcome, str) else read_turn(outcome, endpoint.redact)
-            _record(self._cache, self._config, request, turn, source="endpoint", latency_s=round(latency_s, 3))
+            fields = {"source": "endpoint", "latency_s": round(latency_s, 3)}
+            await _record(self._cache, self._config, request, turn, **fields)
 
-        endpoint = Endpoint(client, self._key, self._config.timeout_s, self._backoff_s, record)
+        async def pause(seconds: float) -> None:
+            await _pause(seconds, observer)
+
+        endpoint = Endpoint(client, self._key, self._config.timeout_s, self._backoff_s, record, pause)
         return endpoint
 
 
@@ -130,6 +143,7 @@ class _Session:
     config: AgentConfig
     cache: AnswerCache
     endpoint: Endpoint
+    observer: Observer
     prompts: Prompts = field(default_factory=load_prompts)
     down: str = ""
     failures: int = 0
@@ -143,7 +157,11 @@ class _Session:
         self.parameters = dict(self.config.parameters)
 
     async def reply(self, question: Question) -> Reply:
-        """Hold the dialogue about one class; never raises for what the endpoint does."""
+        """Hold the dialogue about one class; never raises for what the endpoint does.
+
+        Raises:
+            StoppedError: the observer stopped the round before its end.
+        """
         async with self.gate:
             opening = self.prompts.opening(question)
             bill = _Bill(self.config.model, digest_of(self._request(opening, question, structured=self.structured)))
@@ -183,7 +201,7 @@ class _Session:
         """Return a turn and the request that it answers: from the cache if it is there, else from the endpoint."""
         for structured in self._forms():
             request = self._request(messages, question, structured=structured)
-            if turn := self._remembered(request):
+            if turn := await self._remembered(request):
                 return request, turn
         if self.down:
             raise UnavailableError(f"not sent: {self.down}")
@@ -207,7 +225,7 @@ class _Session:
         while True:
             request = self._request(messages, question, structured=structured)
             try:
-                turn = self._remembered(request) or await self._paid(request)
+                turn = await self._answered(request)
             except RejectedError as error:
                 if named := [name for name in self.config.parameters if name in request and error.names(name)]:
                     self._leave_out(named)
@@ -221,12 +239,29 @@ class _Session:
                 self.structured = False
             return request, turn
 
-    def _remembered(self, request: Request) -> Turn | None:
-        turn = self.cache.find(request)
+    async def _answered(self, request: Request) -> Turn:
+        """Return the turn that answers a request, without asking what another process asks at the same time."""
+        while True:
+            _check(self.observer)
+            claim = await asyncio.to_thread(self.cache.claim, request)
+            if claim is None:
+                await _pause(self.cache.poll_s, self.observer)
+            try:
+                if turn := await self._remembered(request):
+                    return turn
+                if claim:
+                    return await self._paid(request)
+            finally:
+                if claim:
+                    await asyncio.to_thread(claim.release)
+
+    async def _remembered(self, request: Request) -> Turn | None:
+        turn = await asyncio.to_thread(self.cache.find, request)
         if turn:
             self.found += 1
+            LLM_CACHE_HITS.labels(self.config.model).inc()
             self.purse.pay(turn.prompt_tokens, turn.completion_tokens)
-            _record(self.cache, self.config, request, turn, source="cache")
+            await _record(self.cache, self.config, request, turn, source="cache")
         return turn
 
     async def _paid(self, request: Request) -> Turn:
@@ -238,8 +273,9 @@ class _Session:
         finally:
             self.purse.release(estimated)
         self.purse.pay(turn.prompt_tokens, turn.completion_tokens)
-        self.cache.keep(request, turn)
+        await asyncio.to_thread(self.cache.keep, request, turn)
         self.bought += 1
+        _count(turn, self.config)
         return turn
 
     def _request(self, messages: list[Message], question: Question, *, structured: bool) -> Request:
@@ -259,17 +295,33 @@ class _Session:
             LOGGER.warning("the endpoint is left alone for the rest of this round: %s", self.down)
 
 
-def _record(cache: AnswerCache, config: AgentConfig, request: Request, outcome: Turn | str, **fields: Any) -> None:
+async def _record(
+    cache: AnswerCache, config: AgentConfig, request: Request, outcome: Turn | str, **fields: Any
+) -> None:
     if isinstance(outcome, str):
-        cache.record(request, **fields, problem=outcome)
+        await asyncio.to_thread(cache.record, request, **fields, problem=outcome)
         return
     tokens = {"prompt_tokens": outcome.prompt_tokens, "completion_tokens": outcome.completion_tokens}
-    cache.record(
-        request,
-        **fields,
-        **tokens,
-        cost=cost(config, **tokens),
-        served_by=outcome.model,
-        fingerprint=outcome.fingerprint,
-        problem=outcome.problem,
-    )
+    fields |= tokens
+    fields |= {"cost": cost(config, **tokens), "served_by": outcome.model, "fingerprint": outcome.fingerprint}
+    await asyncio.to_thread(cache.record, request, **fields, problem=outcome.problem)
+
+
+def _count(turn: Turn, config: AgentConfig) -> None:
+    LLM_TOKENS.labels(config.model, "prompt").inc(turn.prompt_tokens)
+    LLM_TOKENS.labels(config.model, "completion").inc(turn.completion_tokens)
+    LLM_COST.labels(config.model).inc(cost(config, turn.prompt_tokens, turn.completion_tokens) or 0.0)
+    LLM_REFUSALS.labels(config.model).inc(turn.problem in (REFUSED, FILTERED))
+
+
+def _check(observer: Observer) -> None:
+    if observer.stopping():
+        raise StoppedError
+
+
+async def _pause(seconds: float, observer: Observer) -> None:
+    """Wait, however long a server asks for, but not beyond the end of the round."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        _check(observer)
+        await asyncio.sleep(min(left, 0.2))

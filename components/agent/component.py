@@ -24,12 +24,12 @@ def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact], ag
     with task("agent prior"):
         from pathlib import Path
 
-        from components.agent.cache import folder_of_environment
+        from components.agent.cache import memory_of_environment
         from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
         section = parse_section(AgentStage, stage)
-        make_round(section, Path(constraints.path), agent_url=agent_url, cache=folder_of_environment())
+        make_round(section, Path(constraints.path), agent_url=agent_url, cache=memory_of_environment())
         constraints.metadata.update(describe(constraints.path))
 
 
@@ -61,7 +61,7 @@ def agent(
     with task(f"agent {stream} round {round_number}"):
         from pathlib import Path
 
-        from components.agent.cache import folder_of_environment
+        from components.agent.cache import memory_of_environment
         from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
@@ -73,6 +73,6 @@ def agent(
             round_number=round_number,
             confusion=Path(confusion.path),
             previous=Path(previous.path),
-            cache=folder_of_environment(),
+            cache=memory_of_environment(),
         )
         constraints.metadata.update(describe(constraints.path))

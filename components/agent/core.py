@@ -14,8 +14,19 @@ from pathlib import Path
 from components.agent.budget import cost, estimate
 from components.agent.chat import ChatProvider
 from components.agent.encoder import ENCODER, SentenceEncoder
+from components.agent.metrics import CONSTRAINTS
 from components.agent.priors import load_priors
-from components.agent.providers import LOGGER, NO_PRIOR, OfflineProvider, Provider, Question, Rival, opening
+from components.agent.providers import (
+    LOGGER,
+    NO_PRIOR,
+    UNOBSERVED,
+    Observer,
+    OfflineProvider,
+    Provider,
+    Question,
+    Rival,
+    opening,
+)
 from components.agent.questioner import plan_opening, plan_round
 from components.agent.selector import select, unchanged
 from components.contracts import confusion as confusions
@@ -26,6 +37,7 @@ from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
 from components.contracts.plan import Estimate, Plan, PlannedClass
 from components.contracts.skeleton import load_layout
+from components.contracts.store.documents import Documents
 from components.runtime.progress import progress
 
 
@@ -46,7 +58,8 @@ def run_round(
     round_number: int = 0,
     confusion: Path | None = None,
     previous: Path | None = None,
-    cache: Path | None = None,
+    cache: Documents | Path | None = None,
+    observer: Observer = UNOBSERVED,
 ) -> None:
     """Write the constraints of one round.
 
@@ -57,20 +70,24 @@ def run_round(
         round_number: 0 for the priors, r for what follows training round r.
         confusion: from round 1, the ``confusion`` artifact of training round ``round_number``.
         previous: from round 1, the ``constraints`` artifact that this training round used.
-        cache: folder where an LLM's answers are remembered and every request is logged, so that no question
-            is paid for twice; ``None`` keeps neither.
+        cache: where an LLM's answers are remembered and every request is logged, so that no question is paid
+            for twice; ``None`` keeps neither.
+        observer: follows the round, and may stop it.
 
     Raises:
         InputError: an input is missing, damaged, of another dataset, stream or round, or the provider is
             not configured. A provider that fails is no error: its classes keep their constraints.
+        StoppedError: the observer stopped the round; nothing is written.
     """
     provider = _provider(stage, cache)
     planned = _plan(stage, stream, round_number, confusion, previous)
-    classes = _carry_out(planned, provider, stage, round_number)
+    classes = _carry_out(planned, provider, stage, round_number, observer)
     _log_summary(classes, planned.plan, stage.agent, stream, round_number)
     text = SentenceEncoder().encode([constraint.description for constraint in classes])
     result = Constraints(stage.data.layout, round_number, stream, ENCODER, tuple(classes), text, plan=planned.plan)
     constraints.write(output, result, made_from=planned.made_from, config=stage)
+    for constraint in classes:
+        CONSTRAINTS.labels(constraint.provenance.status).inc()
 
 
 def plan_of_round(
@@ -85,7 +102,7 @@ def plan_of_round(
     return _plan(stage, stream, round_number, confusion, previous).plan
 
 
-def _provider(stage: AgentStage, cache: Path | None) -> Provider:
+def _provider(stage: AgentStage, cache: Documents | Path | None) -> Provider:
     if stage.agent.provider == "openai":
         return ChatProvider(stage.agent, cache=cache)
     return OfflineProvider(load_priors(stage.agent.priors))
@@ -111,14 +128,17 @@ def _plan(stage: AgentStage, stream: str, round_number: int, confusion: Path | N
     return _Round(standing, plan_round(counts.train, standing, stage.agent, estimated), made_from)
 
 
-def _carry_out(planned: _Round, provider: Provider, stage: AgentStage, round_number: int) -> list[ClassConstraint]:
+def _carry_out(
+    planned: _Round, provider: Provider, stage: AgentStage, round_number: int, observer: Observer
+) -> list[ClassConstraint]:
     """Ask what the plan says and return all constraints, in label order."""
     plan, standing = planned.plan, planned.standing
     if round_number == 0 and stage.agent.provider == "offline":
         return standing  # the priors are what the offline provider has to say
     questions = [_question(plan.classes[label], standing, stage) for label in plan.order]
+    observer.planned(len(questions))
     with progress("agent", len(questions), LOGGER) as report:
-        replies = provider.ask(questions, report) if questions else []
+        replies = provider.ask(questions, report, observer) if questions else []
     classes = [
         unchanged(constraint, f"not asked: {planned_class.reason}", round_number=round_number)
         for planned_class, constraint in zip(plan.classes, standing, strict=True)

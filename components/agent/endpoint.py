@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +21,7 @@ import openai
 from openai.types.chat import ChatCompletion
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from components.agent.metrics import LLM_LATENCY, LLM_REQUESTS, LLM_RETRIES
 from components.contracts.errors import InputError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -63,15 +64,16 @@ class _BadBodyError(Exception):
 class Endpoint:
     """Sends requests through ``client``; ``key`` is what must never be quoted.
 
-    ``record`` is called after each try with the request, its latency in seconds, and the completion or what
-    went wrong in words.
+    ``record`` is awaited after each try with the request, its latency in seconds, and the completion or what
+    went wrong in words; ``pause`` waits between two tries.
     """
 
     client: openai.AsyncOpenAI
     key: str
     timeout_s: float
     backoff_s: float
-    record: Callable[[Request, float, ChatCompletion | str], None]
+    record: Callable[[Request, float, ChatCompletion | str], Awaitable[None]]
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def send(self, request: Request) -> ChatCompletion:
         """Send a request, again if the failure may pass.
@@ -81,7 +83,12 @@ class Endpoint:
             UnavailableError: any other failure that stays.
         """
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(ATTEMPTS), retry=retry_if_exception(_may_pass), wait=self._wait, reraise=True
+            stop=stop_after_attempt(ATTEMPTS),
+            retry=retry_if_exception(_may_pass),
+            wait=self._wait,
+            sleep=self.pause,
+            before_sleep=lambda state: LLM_RETRIES.labels(request["model"]).inc(),
+            reraise=True,
         )
         try:
             return await retrying(self._try, request)
@@ -97,10 +104,15 @@ class Endpoint:
         try:
             completion = await self._send_once(request)
         except (openai.APIError, _BadBodyError, TimeoutError) as error:
-            self.record(request, time.monotonic() - started, self.note(_describe(error)))
+            await self._count(request, time.monotonic() - started, _outcome(error), self.note(_describe(error)))
             raise
-        self.record(request, time.monotonic() - started, completion)
+        await self._count(request, time.monotonic() - started, "answered", completion)
         return completion
+
+    async def _count(self, request: Request, latency_s: float, outcome: str, came: ChatCompletion | str) -> None:
+        LLM_REQUESTS.labels(request["model"], outcome).inc()
+        LLM_LATENCY.labels(request["model"]).observe(latency_s)
+        await self.record(request, latency_s, came)
 
     async def _send_once(self, request: Request) -> ChatCompletion:
         form = {name: request[name] for name in ("model", "messages")}
@@ -170,6 +182,15 @@ def _retry_after(error: BaseException | None) -> float | None:
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max((until - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _outcome(error: BaseException) -> str:
+    """Name a failure for the metrics, see ``LLM_REQUESTS``."""
+    if isinstance(error, openai.APIStatusError):
+        return f"http_{error.status_code}"
+    if isinstance(error, openai.APITimeoutError | TimeoutError):
+        return "timeout"
+    return "connection" if isinstance(error, openai.APIConnectionError) else "body"
 
 
 def _describe(error: BaseException) -> str:

@@ -75,11 +75,52 @@ class Reply:
     completion_tokens: int = 0
 
 
+class StoppedError(Exception):
+    """The round ended early because its observer said so; what was answered is remembered."""
+
+
+class Observer(Protocol):
+    """Follows a round from another thread, and may stop it."""
+
+    def planned(self, total: int) -> None:
+        """Take the number of classes that will be asked."""
+        ...
+
+    def replied(self, reply: Reply) -> None:
+        """Take what came of one question."""
+        ...
+
+    def stopping(self) -> bool:
+        """Tell whether no more may be sent. What is under way then ends first."""
+        ...
+
+
+class Unobserved:
+    """The observer of a round that nobody follows."""
+
+    def planned(self, total: int) -> None:
+        """Do nothing."""
+
+    def replied(self, reply: Reply) -> None:
+        """Do nothing."""
+
+    def stopping(self) -> bool:
+        return False
+
+
+UNOBSERVED = Unobserved()
+
+
 class Provider(Protocol):
     """Answers questions. Whatever fails outside the user's control becomes a reply without an answer."""
 
-    def ask(self, questions: Sequence[Question], report: Reporter) -> list[Reply]:
-        """Return one reply per question, in their order; ``InputError`` only for a wrong configuration."""
+    def ask(self, questions: Sequence[Question], report: Reporter, observer: Observer = UNOBSERVED) -> list[Reply]:
+        """Return one reply per question, in their order.
+
+        Raises:
+            InputError: only for a wrong configuration.
+            StoppedError: the observer stopped the round.
+        """
         ...
 
 
@@ -124,10 +165,11 @@ class OfflineProvider:
     def __init__(self, priors: Priors) -> None:
         self._priors = priors
 
-    def ask(self, questions: Sequence[Question], report: Reporter) -> list[Reply]:
+    def ask(self, questions: Sequence[Question], report: Reporter, observer: Observer = UNOBSERVED) -> list[Reply]:
         replies = []
         for done, question in enumerate(questions, start=1):
             replies.append(self._reply(question))
+            observer.replied(replies[-1])
             report(done, question.name)
         return replies
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from components.agent import core
 from components.agent.service.client import ServiceClient
 from components.contracts.config import AgentStage
+from components.contracts.store.documents import Documents
 
 
 def make_round(
@@ -18,7 +19,7 @@ def make_round(
     round_number: int = 0,
     confusion: Path | None = None,
     previous: Path | None = None,
-    cache: Path | None = None,
+    cache: Documents | None = None,
 ) -> None:
     """Make the constraints of one round; see ``core.run_round`` for the arguments and errors.
 

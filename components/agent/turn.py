@@ -9,6 +9,8 @@ from openai.types.chat import ChatCompletion
 from pydantic import BaseModel, ConfigDict
 
 LONGEST_NAME = 200
+REFUSED = "the model refused"
+FILTERED = "the content filter stopped the answer"
 
 
 class Turn(BaseModel):
@@ -55,9 +57,9 @@ def _read(completion: ChatCompletion) -> tuple[str, str]:
     said = content if isinstance(content, str) else ""
     finish = getattr(choice, "finish_reason", None)
     if refusal := getattr(message, "refusal", None):
-        return said or str(refusal), "the model refused"
+        return said or str(refusal), REFUSED
     if finish == "content_filter":
-        return said, "the content filter stopped the answer"
+        return said, FILTERED
     if finish == "length" and not said.rstrip().endswith("}"):  # an object may end where the limit is
         return said, "the answer was cut off (finish_reason length)"
     return said, "" if said.strip() else "the answer is empty"

@@ -26,6 +26,14 @@ from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
 
 KEY = "sk-secret-0123456789"
+ROUND = """
+import sys
+from pathlib import Path
+from components.agent.core import run_round
+from components.contracts.config import AgentStage, parse_section
+stage = parse_section(AgentStage, Path('stage.json').read_text())
+run_round(stage, Path(sys.argv[1]), cache=Path('memory'))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -117,8 +125,6 @@ class TestQuestions:
 
     def test_a_folder_that_vanishes_costs_no_answer(self, folder: Path, log_lines: list[logging.LogRecord]) -> None:
         cache = AnswerCache(folder, "http://x")
-        (folder / "requests.jsonl").unlink()
-        (folder / "answers").rmdir()
         folder.rmdir()
         cache.keep({"model": "m"}, Turn(said="x"))
         cache.record({"model": "m"})
@@ -179,14 +185,8 @@ class TestRounds:
 
         endpoint.script["donning"] = [stall, good()]  # the seventh class
         (scene.root / "stage.json").write_text(stage.to_json())
-        program = (
-            "from pathlib import Path; from components.agent.core import run_round\n"
-            "from components.contracts.config import AgentStage, parse_section\n"
-            "stage = parse_section(AgentStage, Path('stage.json').read_text())\n"
-            "run_round(stage, Path('c0'), cache=Path('memory'))"
-        )
         environment = {**os.environ, "PYTHONPATH": str(repository)}
-        process = subprocess.Popen([sys.executable, "-c", program], cwd=scene.root, env=environment)
+        process = subprocess.Popen([sys.executable, "-c", ROUND, "c0"], cwd=scene.root, env=environment)
         assert stuck.wait(30)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -195,6 +195,27 @@ class TestRounds:
         times = {name: len(endpoint.asked(name)) for name in NW_UCLA}
         assert times == {name: 2 if name == "donning" else 1 for name in NW_UCLA}
         assert {c.provenance.status for c in constraints.open(scene.root / "c0").classes} == {"answered"}
+
+    def test_processes_at_the_same_time_ask_each_question_once(
+        self, scene: Scene, endpoint: Endpoint, folder: Path, repository: Path
+    ) -> None:
+        stage = scene.stage(provider="openai", base_url=endpoint.url, concurrency=4)
+
+        def slow(request: dict[str, Any]) -> Response:
+            time.sleep(0.3)
+            return good()(request)
+
+        endpoint.default = slow
+        (scene.root / "stage.json").write_text(stage.to_json())
+        environment = {**os.environ, "PYTHONPATH": str(repository)}
+        rounds = [
+            subprocess.Popen([sys.executable, "-c", ROUND, name], cwd=scene.root, env=environment)
+            for name in ("a", "b", "c")
+        ]
+        assert [process.wait(60) for process in rounds] == [0, 0, 0]
+        assert sorted(name for name, _, _ in endpoint.requests) == sorted(NW_UCLA)
+        assert len({digest(scene.root / name) for name in ("a", "b", "c")}) == 1
+        assert not [file for file in folder.glob("claims/*") if file.is_file()]
 
     def test_the_pipeline_component_takes_the_folder_from_the_environment(
         self, scene: Scene, endpoint: Endpoint, folder: Path, monkeypatch: pytest.MonkeyPatch
