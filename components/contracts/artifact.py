@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contracts.errors import InputError
+from components.contracts.swap import recover, replace, scratch_beside
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -89,6 +88,7 @@ def digest_of(value: Any) -> str:
 
 def digest(path: Path) -> str:
     """Return an artifact's digest: the SHA-256 of its manifest, which itself covers every file."""
+    recover(path)
     manifest = path / MANIFEST
     if not manifest.is_file():
         raise InputError(f"{path}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)")
@@ -99,22 +99,20 @@ def digest(path: Path) -> str:
 def staged(path: Path) -> Iterator[Path]:
     """Yield a scratch directory that takes the place of ``path`` if, and only if, the block succeeds.
 
-    A crash leaves at most a ``.<name>.*.tmp`` directory beside the target, never half an artifact. What is no
-    artifact is never replaced: a mistyped output must not cost anybody a directory.
+    A crash leaves at most a ``.<name>.*.tmp`` directory beside the target, which the next writer removes, never half
+    an artifact. What is no artifact is never replaced: a mistyped output must not cost anybody a directory.
     """
     if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
         raise InputError(f"{path}: exists and is no artifact; give the output another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch = stack.enter_context(scratch_beside(path))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
         scratch.chmod(0o755)
         yield scratch
         _replace_directory(scratch, path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _replace_directory(source: Path, target: Path) -> None:
@@ -122,13 +120,7 @@ def _replace_directory(source: Path, target: Path) -> None:
         if file.is_file():
             _sync(file)
     _sync(source)
-    if not target.exists():
-        source.rename(target)
-    else:
-        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-        target.rename(old / "old")
-        source.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+    replace(source, target)
     _sync(target.parent)
 
 
@@ -175,6 +167,7 @@ def verify(path: Path, schema: Schema) -> Manifest:
         InputError: no manifest, another kind of artifact, a newer major version, or a file that is
             missing or whose size or SHA-256 is not the recorded one.
     """
+    recover(path)
     if not path.exists():
         raise InputError(f"{path}: {schema.name} artifact not found")
     manifest = _read_manifest(path)
