@@ -14,7 +14,7 @@ from importlib import resources
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.contracts.config import describe
+from components.contracts.documents import describe
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.contracts.artifact import canonical_json
+from components.contracts.documents import describe, merged, set_key
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 
@@ -132,13 +133,15 @@ class ModelConfig(Section):
 class Augmentation(Section):
     """Random changes of a training clip. ``rotation``: largest angle about each axis in radians (3d only).
 
-    ``scale``: largest relative change of size; ``flip``: probability of swapping left and right;
-    ``part_drop``: probability of zeroing one body part; ``crop``: smallest share of the sequence kept.
+    ``scale``: largest relative change of size; ``flip``: probability of a ``flip_kind``, where ``mirror`` swaps
+    left and right joints and reflects x, ``swap`` only swaps the joints, as the reference does in 3d (QUIRKS 20);
+    ``part_drop``: probability of zeroing one limb; ``crop``: smallest share of the sequence kept.
     """
 
     rotation: Annotated[float, Field(ge=0, le=3.15)] = 0.0
     scale: Fraction = 0.0
     flip: Fraction = 0.0
+    flip_kind: Literal["mirror", "swap"] = "mirror"
     part_drop: Fraction = 0.0
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -150,12 +153,19 @@ class TrainConfig(Section):
     ``class_balance`` weights CE(clean) by the inverse frequency of each class in the training split.
     A clip has ``frames`` frames, taken by ``sampling`` (see ``components.train.sampling``); the scores of
     ``test_clips`` clips are averaged.
+
+    ``motion`` says which frame the motion streams subtract a frame from: ``clip``, the next one of the clip;
+    ``joined``, the same, but the last frame of a test clip goes on to the first of the next clip (the reference
+    on 2D data sets); ``sequence``, the next one of the sequence, whatever the clip leaves out (the reference on
+    NTU; QUIRKS 23). ``test_starts``: where uniform test clips of a sequence shorter than a clip begin, ``spread``
+    evenly over it (the reference on 2D data sets) or at ``random`` but reproducible frames (on NTU; QUIRKS 24).
     """
 
     epochs: Positive
     batch: Positive = 16
     frames: Annotated[int, Field(ge=8)] = 100
     sampling: Literal["uniform", "resize"] = "uniform"
+    motion: Literal["clip", "joined", "sequence"] = "clip"
     learning_rate: Annotated[float, Field(gt=0)] = 0.025
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -167,6 +177,7 @@ class TrainConfig(Section):
     alignment_weight: Annotated[float, Field(ge=0)] = 0.5
     augmentation: Augmentation = Augmentation()
     test_clips: Positive = 10
+    test_starts: Literal["spread", "random"] = "spread"
 
     def epochs_of_round(self, round_number: int, rounds: int) -> range:
         """Return the epochs of one round, 1-based, when ``rounds`` share the schedule evenly."""
@@ -272,7 +283,7 @@ class EvaluateStage(Section):
 
 
 class Experiment(Section):
-    """The whole document. ``stream_overrides``: per stream, keys of ``train`` that differ."""
+    """The whole document. ``stream_overrides``: per stream, keys of ``train`` (and of its augmentation) that differ."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
     description: str = ""
@@ -314,7 +325,7 @@ class Experiment(Section):
     def stage_train(self, stream: str) -> TrainStage:
         """Return the training configuration of a stream, with its overrides applied and validated."""
         overrides = self.stream_overrides.get(stream, {})  # type: ignore[call-overload]
-        train = TrainConfig.model_validate({**self.train.model_dump(), **overrides})
+        train = TrainConfig.model_validate(merged(self.train.model_dump(), overrides))
         return TrainStage(seed=self.seed, rounds=self.rounds, data=self.data, model=self.model, train=train)
 
     def stage_agent(self) -> AgentStage:
@@ -363,29 +374,8 @@ def parse_experiment(text: str, name: str, overrides: dict[str, Any] | None = No
     if not isinstance(document, dict):
         raise InputError(f"{name}: found {type(document).__name__}, expected a mapping of sections")
     for key, value in (overrides or {}).items():
-        _set(document, key, value)
+        set_key(document, key, value)
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:
         raise InputError(describe(name, error)) from None
-
-
-def _set(document: dict[str, Any], dotted: str, value: Any) -> None:
-    *sections, last = dotted.split(".")
-    for section in sections:
-        document = document.setdefault(section, {})
-        if not isinstance(document, dict):
-            raise InputError(f"{dotted}: cannot be set: {section} is a value, not a section")
-    document[last] = value
-
-
-def describe(name: str, error: ValidationError) -> str:
-    """Put a pydantic error into one line: file, field, what was found, what was expected."""
-    parts = []
-    for problem in error.errors():
-        field = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        scalar = isinstance(problem["input"], str | int | float | bool) or problem["input"] is None
-        found = f" (found {problem['input']!r})" if scalar and problem["type"] != "missing" else ""
-        parts.append(f"{field}: {message}{found}" if field else message)
-    return f"{name}: " + "; ".join(parts)

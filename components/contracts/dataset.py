@@ -27,8 +27,9 @@ from components.contracts.config import DataConfig
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout, load_layout
 
-SCHEMA = Schema("dataset", 1, 0)
+SCHEMA = Schema("dataset", 1, 1)
 _INDEX = ("sample_ids", "labels", "persons", "first", "frames")
+_COLUMNS = (*_INDEX[1:], "widths")
 _SPLIT = "split."
 CHANNELS = 3
 
@@ -47,7 +48,8 @@ class Dataset:
 
     keypoints: float32 or float16 ``[F, V, 3]``; sample_ids: str ``[N]``; labels: int64 ``[N]``;
     persons: int64 ``[N]`` (M per sample); first, frames: int64 ``[N]`` (first row, T);
-    splits: name → int64 sample numbers, in the input's order.
+    widths: int64 ``[N]``, the x of the image's right edge where x counts pixels from the left, otherwise 0:
+    a joint's mirror image stands at widths − x; splits: name → int64 sample numbers, in the input's order.
     """
 
     path: Path
@@ -59,6 +61,7 @@ class Dataset:
     persons: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     frames: npt.NDArray[np.int64]
+    widths: npt.NDArray[np.int64]
     splits: dict[str, npt.NDArray[np.int64]]
     skipped: list[Skipped]
     digest: str
@@ -132,15 +135,15 @@ class Writer:
             self._raw.close()
         self._staging.__exit__(type(failure), failure, failure.__traceback__)
 
-    def append(self, sample_id: str, label: int, keypoints: npt.NDArray[Any]) -> None:
-        """Add one sample: ``keypoints`` is ``[M, T, V, 3]``, finite, M and T at least 1."""
+    def append(self, sample_id: str, label: int, keypoints: npt.NDArray[Any], width: int = 0) -> None:
+        """Add one sample: ``keypoints`` is ``[M, T, V, 3]``, finite, M and T at least 1; ``width``: see ``Dataset``."""
         persons, frames, joints, channels = keypoints.shape
         if (joints, channels) != (self._joints, CHANNELS) or persons < 1 or frames < 1:
             raise ValueError(f"{sample_id}: shape {keypoints.shape} does not fit layout {self.config.layout}")
         with _writing(self.path):
             self._raw.write(np.ascontiguousarray(keypoints, dtype=self.dtype).data)
         self._ids.append(sample_id)
-        self._rows.extend((label, persons, self._frames_written, frames))
+        self._rows.extend((label, persons, self._frames_written, frames, width))
         self._frames_written += persons * frames
 
     def skip(self, position: int, sample_id: str, reason: str) -> None:
@@ -167,8 +170,8 @@ class Writer:
     def _finish(self) -> None:
         self._write_header()
         self._raw.close()
-        columns = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, 4)
-        index = dict(zip(("labels", "persons", "first", "frames"), columns.T, strict=True))
+        columns = np.frombuffer(self._rows, dtype=np.int64).reshape(-1, len(_COLUMNS))
+        index = dict(zip(_COLUMNS, columns.T, strict=True))
         splits = {f"{_SPLIT}{name}": numbers for name, numbers in self._splits.items()}
         ids = np.asarray(self._ids, dtype=np.str_) if self._ids else np.empty(0, dtype="<U1")
         write_npz(self._directory / "index.npz", {"sample_ids": ids, **index, **splits})
@@ -221,6 +224,7 @@ def open(path: Path) -> Dataset:
         layout=load_layout(config.layout),
         keypoints=_open_keypoints(path / "keypoints.npy"),
         **{name: index[name] for name in _INDEX},
+        widths=index.get("widths", np.zeros(len(index["sample_ids"]), dtype=np.int64)),  # since version 1.1
         splits={name.removeprefix(_SPLIT): array for name, array in index.items() if name.startswith(_SPLIT)},
         skipped=[Skipped.model_validate_json(line) for line in skipped],
         digest=digest(path),

@@ -109,7 +109,7 @@ class _Packing:
         if reason or record.keypoints is None:
             self._skip(record.position, record.sample_id, reason)
             return
-        self._writer.append(record.sample_id, record.label, record.keypoints)
+        self._writer.append(record.sample_id, record.label, record.keypoints, record.width)
         self._fingerprints[record.sample_id] = record.fingerprint
 
     def _repeated(self, record: Prepared) -> str:

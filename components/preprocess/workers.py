@@ -21,7 +21,7 @@ from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.normalise import normalise
-from components.preprocess.source import Source, fault, fingerprint
+from components.preprocess.source import Sample, Source, fault, fingerprint
 
 FEW = 500
 """Below so many records, other processes would take longer to start than to help."""
@@ -34,12 +34,16 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Prepared:
-    """A record as the dataset stores it, float32 ``[M, T, V, 3]``, or the reason why it cannot."""
+    """A record as the dataset stores it, float32 ``[M, T, V, 3]``, or the reason why it cannot.
+
+    ``width``: see ``Dataset.widths``.
+    """
 
     position: int
     sample_id: str
     label: int = 0
     keypoints: npt.NDArray[np.float32] | None = None
+    width: int = 0
     fingerprint: bytes = b""
     reason: str = ""
 
@@ -120,4 +124,17 @@ def _prepare(source: Source, config: DataConfig, raw: Any) -> Prepared:
     keypoints = normalise(record, config)
     if not np.isfinite(keypoints).all():
         return Prepared(record.position, record.sample_id, reason="keypoint: values too large to normalise")
-    return Prepared(record.position, record.sample_id, record.label, keypoints, fingerprint(record.keypoints))
+    return Prepared(
+        record.position,
+        record.sample_id,
+        record.label,
+        keypoints,
+        _width(record, config),
+        fingerprint(record.keypoints),
+    )
+
+
+def _width(sample: Sample, config: DataConfig) -> int:
+    """Return the image's width if the stored x counts pixels, so that training can mirror it; otherwise 0."""
+    pixels = config.dimensions == "2d+score" and config.normalisation == "none"
+    return sample.image[1] if pixels and sample.image else 0

@@ -22,6 +22,7 @@ class ClipSource:
         self.frames = torch.from_numpy(dataset.frames)
         self.counts = torch.from_numpy(dataset.persons)
         self.labels = torch.from_numpy(dataset.labels)
+        self.widths = torch.from_numpy(dataset.widths)
         self.persons = persons
         self.device = device
 

@@ -12,9 +12,8 @@ from components.contracts.history import EpochRecord
 from components.contracts.scores import Scores
 from components.contracts.skeleton import Layout
 from components.train.clips import ClipSource
+from components.train.inputs import test_features
 from components.train.recogniser import Recogniser
-from components.train.sampling import test_frames
-from components.train.streams import stream_features
 
 _BATCH = 64
 
@@ -29,8 +28,7 @@ def probabilities(
     for batch in samples.split(_BATCH):
         total = torch.zeros(len(batch), len(stage.data.classes), device=source.device)
         for clip in range(stage.train.test_clips):
-            frames = test_frames(source.frames[batch], stage.train, clip)
-            features = stream_features(source.clips(batch, frames), layout, stream)
+            features = test_features(source, batch, stage, layout, stream, clip)
             total += model.classify(features).softmax(dim=1)
         rows.append(total / stage.train.test_clips)
     return torch.cat(rows).cpu().numpy().astype(np.float32)

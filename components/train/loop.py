@@ -14,13 +14,11 @@ from torch import Tensor
 from components.contracts.config import TrainStage
 from components.contracts.history import EpochRecord
 from components.contracts.skeleton import Layout
-from components.train.augment import augment
 from components.train.clips import ClipSource
+from components.train.inputs import training_features
 from components.train.losses import Losses, training_loss
 from components.train.mix import skeleton_mix
 from components.train.recogniser import Recogniser
-from components.train.sampling import training_frames
-from components.train.streams import stream_features
 
 
 def seed_of(seed: int, stream: str, purpose: str) -> int:
@@ -154,9 +152,4 @@ class Trainer:
         tally.add(losses, output.logits[: len(batch)], labels)
 
     def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        config = self.stage.train
-        frames = training_frames(self.source.frames[batch], config, generator)
-        joints = self.source.clips(batch, frames)
-        three_d = self.stage.data.dimensions == "3d"
-        joints = augment(joints, self.layout, config.augmentation, generator, three_d=three_d)
-        return stream_features(joints, self.layout, self.stream)
+        return training_features(self.source, batch, self.stage, self.layout, self.stream, generator)

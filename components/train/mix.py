@@ -30,6 +30,18 @@ class Region:
     source_length: int
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The chance in mixing a batch: sample i meets sample i + ``shift`` (modulo the batch).
+
+    ``region``: what the partner's parts take, or None to blend the two; ``share``: the partner's weight.
+    """
+
+    shift: int
+    region: Region | None
+    share: float
+
+
 def skeleton_mix(
     clips: Tensor, labels: Tensor, classes: int, layout: Layout, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -42,18 +54,25 @@ def skeleton_mix(
     Returns:
         The mixed clips and their class distribution ``[B, classes]``.
     """
-    batch, _, frames, joints, _ = clips.shape
+    batch, _, frames, _, _ = clips.shape
+    return mix(clips, labels, classes, draw_mix(batch, frames, layout, generator))
+
+
+def draw_mix(batch: int, frames: int, layout: Layout, generator: torch.Generator) -> Draw:
+    """Draw how a batch of clips of ``frames`` frames is mixed; a batch of one or two mixes each with itself."""
     shift = _integer(1, batch - 1, generator) if batch > 2 else 0
-    partner = clips.roll(shift, dims=0)
-    if float(torch.rand((), generator=generator)) < _PASTE_SHARE:
-        region = draw_region(frames, layout, generator)
-        mixed = paste(clips, partner, region)
-        share = region.length * len(region.joints) / (frames * joints)
-    else:
-        share = float(torch.rand((), generator=generator))
-        mixed = clips.lerp(partner, share)
+    if float(torch.rand((), generator=generator)) >= _PASTE_SHARE:
+        return Draw(shift, None, float(torch.rand((), generator=generator)))
+    region = draw_region(frames, layout, generator)
+    return Draw(shift, region, region.length * len(region.joints) / (frames * len(layout.joints)))
+
+
+def mix(clips: Tensor, labels: Tensor, classes: int, draw: Draw) -> tuple[Tensor, Tensor]:
+    """Mix a batch as drawn; arguments and result as in ``skeleton_mix``."""
+    partner = clips.roll(-draw.shift, dims=0)
+    mixed = clips.lerp(partner, draw.share) if draw.region is None else paste(clips, partner, draw.region)
     own = F.one_hot(labels, classes).float()
-    return mixed, own.lerp(own.roll(shift, dims=0), share)
+    return mixed, own.lerp(own.roll(-draw.shift, dims=0), draw.share)
 
 
 def draw_region(frames: int, layout: Layout, generator: torch.Generator) -> Region:
@@ -75,7 +94,9 @@ def draw_region(frames: int, layout: Layout, generator: torch.Generator) -> Regi
 
 def paste(clips: Tensor, partner: Tensor, region: Region) -> Tensor:
     """Return ``clips`` with the region's joints taken from the partner, resized in time by nearest frame."""
-    step = torch.arange(region.length) * region.source_length // region.length
+    # Nearest frame as torch resizes: it rounds a little differently from integers.
+    numbers = torch.arange(region.source_length, dtype=torch.float32)[None, None]
+    step = F.interpolate(numbers, size=region.length)[0, 0].long()
     source = partner[:, :, region.source_start + step]
     joints = torch.tensor(region.joints)
     mixed = clips.clone()

@@ -8,27 +8,33 @@ from torch import Tensor
 from components.contracts.skeleton import Layout
 
 
-def stream_features(joints: Tensor, layout: Layout, stream: str) -> Tensor:
+def stream_features(joints: Tensor, layout: Layout, stream: str, later: Tensor | None = None) -> Tensor:
     """Turn joint positions into the input of one stream.
 
     Args:
         joints: ``[..., T, V, 3]``.
         layout: gives the bones and k-bones.
         stream: one of ``components.contracts.skeleton.STREAMS``.
+        later: the positions to which motion goes, same shape; None: the next frame, and the last stays.
 
     Returns:
-        Same shape. Bones are child minus parent (roots zero); motion is the next frame minus this one,
-        zero at the last.
+        Same shape. Bones are child minus parent (roots zero); motion is the later frame minus this one.
     """
-    features = joints
-    if not stream.startswith("j"):
-        features = _at(joints, torch.as_tensor(layout.pairs(stream)[:, 1], device=joints.device))
-        torch.sub(joints, features, out=features)
-    if stream.endswith("m"):
-        moved = torch.zeros_like(features)
-        torch.sub(features[..., 1:, :, :], features[..., :-1, :, :], out=moved[..., :-1, :, :])
-        features = moved
-    return features
+    features = _static(joints, layout, stream)
+    if not stream.endswith("m"):
+        return features
+    if later is not None:
+        return _static(later, layout, stream) - features
+    moved = torch.zeros_like(features)
+    torch.sub(features[..., 1:, :, :], features[..., :-1, :, :], out=moved[..., :-1, :, :])
+    return moved
+
+
+def _static(joints: Tensor, layout: Layout, stream: str) -> Tensor:
+    if stream.startswith("j"):
+        return joints
+    ends = _at(joints, torch.as_tensor(layout.pairs(stream)[:, 1], device=joints.device))
+    return torch.sub(joints, ends, out=ends)
 
 
 def _at(joints: Tensor, numbers: Tensor) -> Tensor:

@@ -1,0 +1,53 @@
+"""From sample numbers to what the recogniser sees: clips, augmented in training, as features of one stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from components.contracts.config import TrainStage
+from components.contracts.skeleton import Layout
+from components.train.augment import augment, draw
+from components.train.clips import ClipSource
+from components.train.sampling import Frames, test_frames, training_frames
+from components.train.streams import stream_features
+
+
+def training_features(
+    source: ClipSource, samples: Tensor, stage: TrainStage, layout: Layout, stream: str, generator: torch.Generator
+) -> Tensor:
+    """Return one random, augmented clip of each sample, ``[B, M, T, V, 3]``.
+
+    Args:
+        samples: sample numbers, int64 ``[B]``.
+    """
+    config = stage.train.augmentation
+    lengths = source.frames[samples]
+    frames = training_frames(lengths, stage.train, generator)
+    joints = source.clips(samples, frames)
+    draws = draw(len(samples), layout, config, generator, three_d=stage.data.dimensions == "3d")
+    mirrored_x = source.widths[samples] if config.flip_kind == "mirror" else None
+    later = None
+    if stage.train.motion == "sequence" and stream.endswith("m"):
+        following = source.clips(samples, frames.next(lengths))
+        later = augment(following, layout, draws, mirrored_x=mirrored_x)
+    return stream_features(augment(joints, layout, draws, mirrored_x=mirrored_x), layout, stream, later)
+
+
+def test_features(
+    source: ClipSource, samples: Tensor, stage: TrainStage, layout: Layout, stream: str, clip: int
+) -> Tensor:
+    """Return test clip number ``clip`` of each sample, ``[B, M, T, V, 3]``."""
+    lengths = source.frames[samples]
+    frames = test_frames(lengths, stage.train, clip)
+    later = _later(frames, lengths, stage, clip) if stream.endswith("m") else None
+    following = source.clips(samples, later) if later is not None else None
+    return stream_features(source.clips(samples, frames), layout, stream, following)
+
+
+def _later(frames: Frames, lengths: Tensor, stage: TrainStage, clip: int) -> Frames | None:
+    if stage.train.motion == "sequence":
+        return frames.next(lengths)
+    if stage.train.motion == "joined" and clip + 1 < stage.train.test_clips:
+        return frames.joined(test_frames(lengths, stage.train, clip + 1))
+    return None
