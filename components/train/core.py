@@ -21,6 +21,7 @@ from components.runtime.progress import progress
 from components.train import telemetry
 from components.train.clips import ClipSource
 from components.train.inference import score
+from components.train.inputs import check_flip
 from components.train.loop import Guidance, Trainer, seed_of
 from components.train.recogniser import Recogniser
 from components.train.state import model_arrays, momentum_arrays, restore
@@ -107,6 +108,7 @@ def _open_inputs(
         pairs = enumerate(zip_longest(packed.classes, stage.data.classes))
         label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
         raise InputError(f"{data}: class {label} {found!r} found, {expected!r} expected")
+    check_flip(opened.dataset, stage)
     if opened.previous is not None and previous is not None:
         _check_previous(stage, opened, previous, stream, round_number)
     return opened

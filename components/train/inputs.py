@@ -6,11 +6,26 @@ import torch
 from torch import Tensor
 
 from components.contracts.config import TrainStage
+from components.contracts.dataset import Dataset
+from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
 from components.train.augment import augment, draw
 from components.train.clips import ClipSource
 from components.train.sampling import Frames, test_frames, training_frames
 from components.train.streams import stream_features
+
+
+def check_flip(dataset: Dataset, stage: TrainStage) -> None:
+    """Raise ``InputError`` if pixels are to be mirrored in images whose width the dataset does not know."""
+    flip, data = stage.train.augmentation, stage.data
+    if not flip.flip or flip.flip_kind == "swap" or data.dimensions == "3d" or data.normalisation == "image":
+        return
+    unknown = dataset.widths[dataset.split(data.chosen.train)] == 0
+    if unknown.any():
+        raise InputError(
+            f"{dataset.path}: img_shape of {int(unknown.sum())} training samples is not known; "
+            "train.augmentation.flip needs it with normalisation 'none'"
+        )
 
 
 def training_features(

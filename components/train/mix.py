@@ -34,12 +34,12 @@ class Region:
 class Draw:
     """The chance in mixing a batch: sample i meets sample i + ``shift`` (modulo the batch).
 
-    ``region``: what the partner's parts take, or None to blend the two; ``share``: the partner's weight.
+    ``region``: what the partner's parts take, or None to blend the two by ``blend``, the partner's weight.
     """
 
     shift: int
-    region: Region | None
-    share: float
+    region: Region | None = None
+    blend: float = 0.0
 
 
 def skeleton_mix(
@@ -62,17 +62,21 @@ def draw_mix(batch: int, frames: int, layout: Layout, generator: torch.Generator
     """Draw how a batch of clips of ``frames`` frames is mixed; a batch of one or two mixes each with itself."""
     shift = _integer(1, batch - 1, generator) if batch > 2 else 0
     if float(torch.rand((), generator=generator)) >= _PASTE_SHARE:
-        return Draw(shift, None, float(torch.rand((), generator=generator)))
-    region = draw_region(frames, layout, generator)
-    return Draw(shift, region, region.length * len(region.joints) / (frames * len(layout.joints)))
+        return Draw(shift, blend=float(torch.rand((), generator=generator)))
+    return Draw(shift, draw_region(frames, layout, generator))
 
 
 def mix(clips: Tensor, labels: Tensor, classes: int, draw: Draw) -> tuple[Tensor, Tensor]:
     """Mix a batch as drawn; arguments and result as in ``skeleton_mix``."""
     partner = clips.roll(-draw.shift, dims=0)
-    mixed = clips.lerp(partner, draw.share) if draw.region is None else paste(clips, partner, draw.region)
+    if draw.region is None:
+        share = draw.blend
+        mixed = clips.lerp(partner, share)
+    else:
+        share = draw.region.length * len(draw.region.joints) / (clips.shape[2] * clips.shape[3])
+        mixed = paste(clips, partner, draw.region)
     own = F.one_hot(labels, classes).float()
-    return mixed, own.lerp(own.roll(-draw.shift, dims=0), draw.share)
+    return mixed, own.lerp(own.roll(-draw.shift, dims=0), share)
 
 
 def draw_region(frames: int, layout: Layout, generator: torch.Generator) -> Region:
