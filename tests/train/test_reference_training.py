@@ -1,0 +1,159 @@
+"""Gradients, first graphs, training confusion and clip averages are the reference's (recorded golden data)."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from test_reference_equality import VARIANTS, reference_model
+from torch.nn import functional as F
+from train_helpers import experiment
+
+from components.contracts.config import ModelConfig
+from components.contracts.skeleton import load_layout
+from components.train import inference
+from components.train.loop import Tally
+from components.train.losses import Losses
+from components.train.recogniser import Recogniser
+from components.train.reference_weights import from_reference
+
+LAYOUTS = {"nturgb+d": "ntu25", "coco_new": "coco20", "uav": "uav17"}
+
+
+def reference_gradients(golden: Path, variant: str) -> tuple[float, dict[str, tuple[float, float, int]]]:
+    """Return the recorded loss and, per parameter of the reference, norm, sum and size of our gradient.
+
+    Some of its parameters are parts of ours: a state dict that holds parameter numbers shows which.
+    """
+    model, mask, io = reference_model(golden, variant)
+    label = torch.tensor(json.loads((golden / f"a_{variant}_train_grads.json").read_text())["label"])
+    output = model.train()(torch.from_numpy(io["input"]), mask)
+    loss = F.cross_entropy(output.logits, label) + F.cross_entropy(output.constraint, label)
+    loss = loss + output.alignment.square().mean()
+    loss.backward()
+    state = load_file(golden / f"a_{variant}_state_dict_fp16.safetensors")
+    names = list(state)
+    places, _ = from_reference({name: np.full(state[name].shape, row, np.float32) for row, name in enumerate(names)})
+    found = {}
+    for ours, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        gradient, rows = parameter.grad.double().numpy(), places[ours]
+        for row in np.unique(rows):
+            part = gradient[rows == row]
+            found[names[int(row)]] = (float(np.linalg.norm(part)), float(part.sum()), part.size)
+    return float(loss.detach()), found
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradients(golden_dir: Path, variant: str) -> None:
+    """Norm and sum of every gradient, to 0.1 %, of itself or where its terms cancel of its block's largest.
+
+    The graph scales are sums over all joints and frames that cancel to a thousandth: in float64 ours differ from
+    the recorded ones as much as in float32, so that is the rounding of the recording.
+    """
+    recorded = json.loads((golden_dir / f"a_{variant}_train_grads.json").read_text())
+    loss, found = reference_gradients(golden_dir, variant)
+    assert loss == pytest.approx(recorded["scalar"], rel=1e-5)
+    expected = recorded["grad_norm_sum"]
+    assert found.keys() == expected.keys()
+
+    def block(name: str) -> str:
+        inside = re.match(r"backbone\.gcn\.\d+", name)
+        return inside[0] if inside else "outside"
+
+    largest: dict[str, float] = {}
+    for name, (norm, _) in expected.items():
+        largest[block(name)] = max(largest.get(block(name), 0), norm)
+    exact = 0
+    for name, (norm, total) in expected.items():
+        scale = name.endswith(("alpha", "beta"))
+        tolerance = 1e-3 * norm + (1e-2 if scale else 1e-3) * largest[block(name)]
+        ours, our_total, size = found[name]
+        assert abs(ours - norm) <= tolerance, name
+        assert abs(our_total - total) <= tolerance * np.sqrt(size), name
+        exact += abs(ours - norm) <= 1e-3 * norm + 1e-4
+    assert exact > 0.8 * len(expected)
+
+
+@pytest.mark.parametrize(("reference", "layout"), LAYOUTS.items())
+def test_limbs_are_the_edges_of_the_reference(golden_dir: Path, reference: str, layout: str) -> None:
+    with np.load(golden_dir / "h_graph.npz") as golden:
+        edges, hops = golden[f"{reference}.inward"], golden[f"{reference}.hop_dis"]
+    limbs = {frozenset(edge) for edge in load_layout(layout).edges}
+    if layout == "uav17":  # drawn with a neck for the head to sit on, instead of a line between the hips
+        limbs = limbs - {frozenset({0, 1})} | {frozenset({7, 10})}
+    assert limbs == {frozenset(edge) for edge in edges.tolist()}
+    distance = np.full(hops.shape, np.inf)
+    np.fill_diagonal(distance, 0)
+    for one, other in limbs:
+        distance[one, other] = distance[other, one] = 1
+    np.testing.assert_array_equal(distance, hops)
+
+
+@pytest.mark.parametrize(("reference", "layout"), LAYOUTS.items())
+def test_first_graphs_are_drawn_as_the_reference_draws_them(
+    golden_dir: Path, monkeypatch: pytest.MonkeyPatch, reference: str, layout: str
+) -> None:
+    joints = len(load_layout(layout).joints)
+    normal = torch.from_numpy(np.random.RandomState(12).randn(8, joints, joints))
+    monkeypatch.setattr(torch, "randn", lambda *shape: normal)
+    model = Recogniser(ModelConfig(blocks=2, inflate_at=()), joints, 1, 4, 8)
+    with np.load(golden_dir / "h_graph.npz") as golden:
+        expected = golden[f"{reference}.A_random_seed12"]
+    for name in ("blocks.0.graph_conv.graph", "blocks.1.graph_conv.graph"):
+        np.testing.assert_allclose(model.get_parameter(name).detach().numpy(), expected, atol=1e-12)
+
+
+def test_training_confusion_holds_the_statistics_of_the_reference(golden_dir: Path) -> None:
+    """The reference adds to each mistake (i taken for j) those samples of class j that were in the batch (QUIRKS 2)."""
+    with np.load(golden_dir / "d_statistics.npz") as golden:
+        labels, logits = torch.from_numpy(golden["labels"]), torch.from_numpy(golden["logits"])
+        expected = golden["stats_after_batch_1_5_40"]
+    statistics, snapshots = np.zeros((60, 60), dtype=np.int64), []
+    epoch = Tally.empty(60, torch.device("cpu"))
+    nothing = Losses(*torch.zeros(5))
+    for number, (batch, outputs) in enumerate(zip(labels, logits, strict=True), start=1):
+        tally = Tally.empty(60, torch.device("cpu"))
+        for counted in (tally, epoch):
+            counted.add(nothing, outputs, batch)
+        counts = tally.confusion_matrix()
+        mistakes = counts - np.diag(np.diag(counts))
+        statistics += mistakes + counts.sum(axis=1)[:, None] * mistakes.T
+        if number in (1, 5, 40):
+            snapshots.append(statistics.copy())
+    np.testing.assert_array_equal(snapshots, expected)
+    everything = np.zeros((60, 60), dtype=np.int64)
+    np.add.at(everything, (labels.flatten(), logits.argmax(dim=2).flatten()), 1)
+    np.testing.assert_array_equal(epoch.confusion_matrix(), everything)
+
+
+def test_scores_of_clips_are_averaged_as_probabilities(golden_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with np.load(golden_dir / "e_average_clips.npz") as golden:
+        clip_scores, expected = torch.from_numpy(golden["clip_scores"]), golden["prob"]
+
+    class Recorded:
+        """Answers clip after clip with the recorded scores."""
+
+        def __init__(self) -> None:
+            self.clips = iter(clip_scores.unbind(dim=1))
+
+        def eval(self) -> None: ...
+
+        def classify(self, _: torch.Tensor) -> torch.Tensor:
+            return next(self.clips)
+
+    class Source:
+        device = torch.device("cpu")
+
+    stage = experiment(test_clips=10).stage_train("j")
+    classes = tuple(str(number) for number in range(60))
+    stage = stage.model_copy(update={"data": stage.data.model_copy(update={"classes": classes})})
+    monkeypatch.setattr(inference, "test_features", lambda *_: torch.zeros(3))
+    found = inference.probabilities(Recorded(), Source(), torch.arange(3), stage, load_layout("ntu25"), "j")  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
