@@ -123,6 +123,7 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
             evaluate(
                 stage=parts["evaluate"],
                 code=source_digest("evaluate"),
+                dataset=packed.outputs["dataset"],
                 prior=prior.outputs["constraints"],
                 **results,
             ),

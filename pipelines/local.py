@@ -2,7 +2,7 @@
 
 Everything lies below one folder, ``runs`` by default::
 
-    runs/<experiment>/report.html, metrics.json     the result
+    runs/<experiment>/report.html, metrics.json, predictions.npz     the result
     runs/<experiment>/pipeline.log                  everything that KFP and the stages printed
     runs/<experiment>/resume/                       the state of rounds that were interrupted
     runs/artifacts/, runs/cache/                    the artifacts of all runs, and which inputs made them
@@ -137,7 +137,7 @@ def _failure(display: Display, log: TextIO) -> Exception:
 
 def _publish(artifact: Path, home: Path, console: Console) -> Path:
     metrics = report_contract.open(artifact).metrics["headline"]
-    for name in ("report.html", "metrics.json"):
+    for name in ("report.html", "metrics.json", report_contract.PREDICTIONS):
         shutil.copyfile(artifact / name, home / name)
     console.print(f"ensemble of {', '.join(metrics['streams'])}: top-1 {metrics['top1']:.1%}", highlight=False)
     return home / "report.html"

@@ -17,6 +17,7 @@ _SOURCE = Template('''\
 def evaluate(
     stage: str,
     code: str,
+    dataset: dsl.Input[dsl.Dataset],
     prior: dsl.Input[dsl.Artifact],
 $inputs
     report: dsl.Output[dsl.Artifact],
@@ -29,6 +30,7 @@ $inputs
     Args:
         stage: Configuration of the stage (JSON).
         code: Digest of the stage's source, so that the cache knows a change of code.
+        dataset: For leaks, training classes and skeletons.
         prior: Constraints of round 0, the same for all streams.
 $descriptions
         report: report.html, metrics.json.
@@ -59,6 +61,7 @@ $descriptions
             paths([$confusions]),
             paths([prior, $constraints]),
             Path(report.path),
+            dataset=Path(dataset.path),
         )
         report.metadata.update(describe(report.path))
         shutil.copyfile(Path(report.path, "report.html"), page.path)
@@ -74,7 +77,7 @@ $descriptions
 def evaluate_component(rounds: int) -> Callable[..., Any]:
     """Return the component that evaluates ``rounds`` rounds.
 
-    Its inputs are ``prior``, and for each round r the lists over streams ``scores_r``, ``confusion_r`` and
+    Its inputs are ``dataset``, ``prior``, and for each round r the lists over streams ``scores_r``, ``confusion_r`` and
     (the last round is followed by no agent) ``constraints_r`` for r < ``rounds``.
     """
     names = {kind: [f"{kind}_{r}" for r in range(1, rounds + 1)] for kind in ("scores", "confusion")}

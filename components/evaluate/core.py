@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from components.contracts import report
 from components.contracts.config import EvaluateStage
-from components.evaluate.inputs import open_inputs
+from components.evaluate.ensemble import Fused
+from components.evaluate.inputs import Inputs, open_inputs
 from components.evaluate.page import render
-from components.evaluate.summary import summarise
+from components.evaluate.summary import headline_of, summarise
 from components.runtime.logs import stage_logger
 
 LOG = stage_logger("evaluate")
@@ -21,6 +24,9 @@ def evaluate(
     confusions: Sequence[Path],
     constraints: Sequence[Path],
     output: Path,
+    *,
+    dataset: Path | None = None,
+    held_out: Sequence[Path] = (),
 ) -> None:
     """Combine the streams, measure every stream, round and ensemble, and write the ``report`` artifact.
 
@@ -32,14 +38,31 @@ def evaluate(
         constraints: ``constraints`` artifacts, the prior (round 0) among them; without them, the report does
             not say what the agent said.
         output: where the ``report`` artifact is written. Same inputs, same bytes.
+        dataset: the ``dataset`` artifact, for leaks, training classes and skeletons; without it, the report says that
+            these were not looked at.
+        held_out: ``scores`` artifacts of training samples that were held out, to learn weights and a temperature from.
 
     Raises:
         InputError: no scores, a damaged artifact, samples, labels or classes that differ, another protocol
-            than the configured one, or no stream of the last round with a positive weight.
+            than the configured one, held-out samples that are test samples, or no stream of the last round with
+            a positive weight.
     """
-    inputs = open_inputs(stage, scores, confusions, constraints)
+    inputs = open_inputs(stage, scores, confusions, constraints, dataset, held_out)
     metrics = summarise(stage, inputs)
+    for check in metrics["checks"]:
+        if check["status"] == "bad":
+            LOG.warning("%s: %s", check["name"], check["text"])
     for notice in metrics["notices"]:
         LOG.warning("%s: %s", notice["kind"], notice["text"])
     html = render(stage, inputs, metrics)
-    report.write(output, report.Report(html=html, metrics=metrics), made_from=inputs.digests, config=stage)
+    made = report.Report(html=html, metrics=metrics, predictions=_predictions(headline_of(stage, inputs), inputs))
+    report.write(output, made, made_from=inputs.digests, config=stage)
+
+
+def _predictions(headline: Fused, inputs: Inputs) -> report.Predictions:
+    return report.Predictions(
+        sample_ids=next(iter(inputs.scores.values())).sample_ids,
+        labels=headline.labels,
+        predicted=headline.probabilities.argmax(axis=1),
+        confidence=headline.probabilities.max(axis=1).astype(np.float32),
+    )

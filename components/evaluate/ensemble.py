@@ -19,6 +19,9 @@ PUBLISHED: dict[str, dict[str, float]] = {
 }
 """The ensembles that the reference reports (its tools/ensemble.py; QUIRKS 32)."""
 
+_LEARNING_STEPS = 500
+_SMALLEST = 1e-12
+
 
 @dataclass(frozen=True)
 class Fused:
@@ -98,3 +101,31 @@ def fuse(scores: Sequence[Scores], weights: Mapping[str, float]) -> Fused:
     for one in aligned:
         fused += one.probabilities.astype(np.float64) * (weights[one.stream] / total)
     return Fused(streams, tuple(float(weights[stream]) for stream in streams), aligned[0].labels, fused)
+
+
+def learnt_weights(held_out: Sequence[Scores]) -> dict[str, float]:
+    """Return the weights, summing to 1, under which the labels of held-out samples are most likely.
+
+    The fused probability of a label is a mixture of the streams', so expectation-maximisation of the mixture's
+    proportions climbs to the one maximum (Dempster, Laird, Rubin 1977, §4.3).
+
+    Args:
+        held_out: scores of samples that neither the networks nor the test split know, one per stream.
+    """
+    aligned = align(sorted(held_out, key=lambda one: STREAMS.index(one.stream)))
+    labels = aligned[0].labels
+    own = np.stack([one.probabilities[np.arange(len(labels)), labels] for one in aligned]).astype(np.float64)
+    own = np.maximum(own, _SMALLEST)
+    weights = np.full(len(own), 1 / len(own))
+    for _ in range(_LEARNING_STEPS):
+        shares = weights[:, None] * own
+        weights = (shares / shares.sum(axis=0)).mean(axis=1)
+    return {one.stream: round(float(weight), 4) for one, weight in zip(aligned, weights, strict=True)}
+
+
+def proportional(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether two sets of weights make the same ensemble."""
+    if one.keys() != other.keys():
+        return False
+    first, second = sum(one.values()), sum(other.values())
+    return all(abs(one[stream] / first - other[stream] / second) < 1e-9 for stream in one)

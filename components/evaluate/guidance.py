@@ -8,6 +8,7 @@ from typing import Any
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.skeleton import load_layout
 from components.evaluate.inputs import Inputs
+from components.evaluate.metrics import Counts, confusion_matrix
 
 
 def guidance(inputs: Inputs) -> list[dict[str, Any]]:
@@ -15,22 +16,39 @@ def guidance(inputs: Inputs) -> list[dict[str, Any]]:
 
     Returns:
         One mapping per artifact: ``stream``, ``round``, ``status`` (classes per status), ``notes`` (classes
-        per reason given), ``prompt_tokens``, ``completion_tokens``; ``joints_changed`` and
+        per reason given), ``prompt_tokens``, ``completion_tokens``, ``cost`` (None where the model has no price);
+        ``asked`` (number of classes; None in artifacts without a plan), ``joints_changed`` and
         ``descriptions_changed`` (number of classes; None where the constraints before are not given);
-        ``classes``: what is said of each class that was answered or changed (of all classes for the prior).
+        ``classes``: what is said of each class that was answered or changed (of all classes for the prior), with
+        ``mistaken``: how many test samples of the stream were taken for one of ``told_apart_from`` or the other way
+        round, before and after the training that followed (None where scores are not given).
     """
-    return [_describe(told, _before(inputs, stream, number)) for (stream, number), told in inputs.constraints.items()]
+    counts = {key: confusion_matrix(one.probabilities, one.labels) for key, one in inputs.scores.items()}
+    found = []
+    for (stream, number), told in inputs.constraints.items():
+        both = [counts.get((stream, each)) for each in (number, number + 1)]
+        entry = _describe(told, before_round(inputs, stream, number), both)
+        found.append({**entry, "cost": inputs.costs.get((stream, number))})
+    return found
 
 
-def _before(inputs: Inputs, stream: str, number: int) -> Constraints | None:
-    return inputs.constraints.get(("", 0) if number == 1 else (stream, number - 1))
+def before_round(inputs: Inputs, stream: str, number: int) -> Constraints | None:
+    """Return the constraints that a stream had before those of round ``number``; None if they are not given."""
+    return None if number == 0 else inputs.constraints.get(("", 0) if number == 1 else (stream, number - 1))
 
 
-def _describe(told: Constraints, before: Constraints | None) -> dict[str, Any]:
+def changed(now: ClassConstraint, before: ClassConstraint) -> bool:
+    """Whether the agent said something new about a class."""
+    return set(now.joints) != set(before.joints) or now.description != before.description
+
+
+def _describe(told: Constraints, before: Constraints | None, counts: list[Counts | None]) -> dict[str, Any]:
     names = load_layout(told.layout).joints
-    classes = [
-        _class(constraint, before.classes[constraint.label] if before else None, names) for constraint in told.classes
-    ]
+    classes = []
+    for constraint in told.classes:
+        entry = _class(constraint, before.classes[constraint.label] if before else None, names)
+        others = list(constraint.told_apart_from)
+        classes.append({**entry, "mistaken": [_mistaken(one, constraint.label, others) for one in counts]})
     notes = Counter(constraint.provenance.note for constraint in told.classes if constraint.provenance.note)
     return {
         "stream": told.stream,
@@ -39,6 +57,7 @@ def _describe(told: Constraints, before: Constraints | None) -> dict[str, Any]:
         "notes": dict(sorted(notes.items())),
         "prompt_tokens": sum(constraint.provenance.prompt_tokens for constraint in told.classes),
         "completion_tokens": sum(constraint.provenance.completion_tokens for constraint in told.classes),
+        "asked": sum(one.asked for one in told.plan.classes) if told.plan else None,
         "joints_changed": _count(classes, "joints_changed") if before else None,
         "descriptions_changed": _count(classes, "description_changed") if before else None,
         "classes": [entry for entry in classes if told.round == 0 or _worth_saying(entry)],
@@ -61,6 +80,10 @@ def _class(now: ClassConstraint, before: ClassConstraint | None, names: tuple[st
         "joints_changed": joints != earlier,
         "description_changed": before is not None and before.description != now.description,
     }
+
+
+def _mistaken(counts: Counts | None, label: int, others: list[int]) -> int | None:
+    return None if counts is None else int(counts[label, others].sum() + counts[others, label].sum())
 
 
 def _count(classes: list[dict[str, Any]], key: str) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from pydantic import ValidationError
 
-from components.contracts import confusion, constraints, scores
+from components.contracts import confusion, constraints, dataset, scores
 from components.contracts.artifact import Manifest
 from components.contracts.config import EvaluateStage, TrainStage
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import Constraints
+from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
@@ -39,7 +41,10 @@ A = TypeVar("A", bound=_Artifact)
 class Inputs:
     """Artifacts by stream and round, in the order of ``STREAMS`` and rounds; all scores in one order of samples.
 
-    ``training`` is the configuration that each stream was trained with, ``digests`` names every input.
+    ``training`` is the configuration that each stream was trained with, ``digests`` names every input;
+    ``origins`` says of each scores artifact what it was made from; ``costs`` what each round's answers cost, where
+    the model has a price. ``dataset`` and ``leaks`` (test samples that are byte-equal to training samples) are None
+    without the dataset; ``held_out`` are scores of training samples that were held out, one per stream.
     """
 
     scores: dict[Key, Scores]
@@ -47,6 +52,11 @@ class Inputs:
     constraints: dict[Key, Constraints]
     training: dict[str, TrainStage]
     digests: dict[str, str]
+    origins: dict[Key, dict[str, str]] = field(default_factory=dict)
+    costs: dict[Key, float] = field(default_factory=dict)
+    dataset: Dataset | None = None
+    leaks: int | None = None
+    held_out: tuple[Scores, ...] = ()
 
     @property
     def rounds(self) -> list[int]:
@@ -64,7 +74,12 @@ class Inputs:
 
 
 def open_inputs(
-    stage: EvaluateStage, score_paths: Sequence[Path], confusion_paths: Sequence[Path], constraint_paths: Sequence[Path]
+    stage: EvaluateStage,
+    score_paths: Sequence[Path],
+    confusion_paths: Sequence[Path],
+    constraint_paths: Sequence[Path],
+    dataset_path: Path | None = None,
+    held_out_paths: Sequence[Path] = (),
 ) -> Inputs:
     """Open and check all artifacts; the order in which they are given does not matter.
 
@@ -75,7 +90,8 @@ def open_inputs(
     if not score_paths:
         raise InputError("scores: none given; at least one scores artifact is needed")
     opened = _by_key("scores", score_paths, scores.open)
-    training = {one.stream: _training(path, scores.verify(path), stage) for path, one in opened.values()}
+    manifests = {key: scores.verify(path) for key, (path, _) in opened.items()}
+    training = {one.stream: _training(path, manifests[key], stage) for key, (path, one) in opened.items()}
     counts = _by_key("confusion", confusion_paths, confusion.open)
     guidance = _by_key("constraints", constraint_paths, constraints.open)
     for path, one in opened.values():
@@ -87,13 +103,80 @@ def open_inputs(
         if told.layout != stage.data.layout:
             raise InputError(f"{path}: layout {told.layout!r} found, {stage.data.layout!r} expected")
     aligned = align([one for _, one in opened.values()])
+    packed, leaks = open_dataset(dataset_path, stage, aligned[0]) if dataset_path else (None, None)
+    digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
+    held_out = open_held_out(held_out_paths, stage, aligned[0], packed)
+    digests |= {f"held_out.{one.stream}": one.digest for one in held_out}
     return Inputs(
         scores=dict(zip(opened, aligned, strict=True)),
         confusions={key: matrix for key, (_, matrix) in counts.items()},
         constraints={key: told for key, (_, told) in guidance.items()},
         training={stream: training[stream] for stream in STREAMS if stream in training},
-        digests=_digests({"scores": opened, "confusion": counts, "constraints": guidance}),
+        digests=digests | ({"dataset": packed.digest} if packed else {}),
+        origins={key: dict(manifest.made_from) for key, manifest in manifests.items()},
+        costs=_costs(guidance),
+        dataset=packed,
+        leaks=leaks,
+        held_out=held_out,
     )
+
+
+def _costs(guidance: dict[Key, tuple[Path, Constraints]]) -> dict[Key, float]:
+    abouts = {key: constraints.verify(path).about for key, (path, _) in guidance.items()}
+    return {key: float(about["cost"]) for key, about in abouts.items() if "cost" in about}
+
+
+def open_dataset(path: Path, stage: EvaluateStage, found: Scores) -> tuple[Dataset, int | None]:
+    """Open the dataset behind the scores; return it and the number of leaked test samples, if it was counted.
+
+    Raises:
+        InputError: it is of another layout or of other classes, it has not the configured splits, or the scores
+            are of samples that are not in its test split or have another label there.
+    """
+    packed = dataset.open(path)
+    for name in ("layout", "classes"):
+        have, want = getattr(packed.config, name), getattr(stage.data, name)
+        if have != want:
+            raise InputError(f"{path}: data.{name}: {_short(have)} found, {_short(want)} expected")
+    numbers = {str(packed.sample_ids[number]): int(number) for number in packed.split(stage.data.chosen.test)}
+    packed.split(stage.data.chosen.train)
+    for sample_id, label in zip(found.sample_ids.tolist(), found.labels.tolist(), strict=True):
+        if sample_id not in numbers:
+            raise InputError(
+                f"{path}: the scores hold sample {sample_id!r}, which is not in test split {stage.data.chosen.test!r}"
+            )
+        known = int(packed.labels[numbers[sample_id]])
+        if known != label:
+            raise InputError(f"{path}: sample {sample_id!r} has label {known}, the scores say {label}")
+    counted = dataset.verify(path).about.get("leaks", {})
+    chosen = (stage.data.chosen.train, stage.data.chosen.test)
+    same = {name for name, known in packed.config.protocols.items() if (known.train, known.test) == chosen}
+    return packed, next((int(count) for name, count in counted.items() if name in same), None)
+
+
+def open_held_out(
+    paths: Sequence[Path], stage: EvaluateStage, test: Scores, packed: Dataset | None
+) -> tuple[Scores, ...]:
+    """Open scores from which weights and a temperature may be learnt; of each stream the last round counts.
+
+    Raises:
+        InputError: a sample is in the test split or, as far as the dataset is given, not in the training split;
+            the classes differ; or the artifacts are of different samples.
+    """
+    latest: dict[str, Scores] = {}
+    for path, one in _by_key("held-out scores", paths, scores.open).values():
+        _check_classes(path, one.probabilities.shape[1], stage)
+        known = np.intersect1d(one.sample_ids, test.sample_ids)
+        if len(known):
+            raise InputError(f"{path}: sample {str(known[0])!r} is a test sample: nothing may be learnt from it")
+        if packed is not None:
+            inside = packed.sample_ids[packed.split(stage.data.chosen.train)]
+            foreign = np.setdiff1d(one.sample_ids, inside)
+            if len(foreign):
+                split = stage.data.chosen.train
+                raise InputError(f"{path}: sample {str(foreign[0])!r} is not in training split {split!r}")
+        latest[one.stream] = one
+    return tuple(align(list(latest.values()))) if latest else ()
 
 
 def _by_key(kind: str, paths: Sequence[Path], read: Callable[[Path], A]) -> dict[Key, tuple[Path, A]]:

@@ -20,8 +20,27 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> float:
         probabilities: ``[N, classes]``; among equal ones the lower class number comes first, as in ``argmax``.
         labels: ``[N]``.
     """
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float((ranked == labels[:, None]).any(axis=1).mean())
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    # Counting those ahead is a hundred times faster than sorting 400 classes.
+    earlier = np.arange(probabilities.shape[1]) < labels[:, None]
+    ahead = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
+    return float((ahead < k).mean())
+
+
+def mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
+    """Mean over the classes that have samples of the area under the precision-recall curve of "this class or not".
+
+    Samples of equal probability count as one step of the curve (PYSKL's and so the reference's definition).
+    """
+    areas = []
+    for label in np.unique(labels):
+        values = probabilities[:, label]
+        every, own = np.sort(values), np.sort(values[labels == label])
+        # At each sample of the class: how many of the class, and how many of all, are at least as probable.
+        of_class = len(own) - np.searchsorted(own, own)
+        of_all = len(every) - np.searchsorted(every, own)
+        areas.append(float((of_class / of_all).mean()))
+    return float(np.mean(areas))
 
 
 def confusion_matrix(probabilities: Probabilities, labels: Labels) -> Counts:

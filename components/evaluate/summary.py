@@ -1,20 +1,31 @@
 """The numbers of a run, as they stand in ``metrics.json``. All accuracies are fractions from 0 to 1.
 
+Intervals (``low``, ``high``) are 95 % bootstrap intervals over test samples, p-values those of McNemar's exact test.
+
 ========================  ==============================================================================
 key                       value
 ========================  ==============================================================================
 ``name, description``     of the experiment
 ``data``                  ``layout``, ``classes`` (names), ``protocol``, ``protocol_label``, ``train_split``,
-                          ``test_split``, ``test_samples``
+                          ``test_split``, ``test_samples``, ``train_samples`` (null without the dataset)
+``training``              per stream: ``epochs``, ``rounds``, ``seed``, ``imported``
 ``notices``               what a reader must know first: ``kind`` (synthetic, leak, incomplete) and ``text``
+``checks``                see ``checks.checks``
 ``headline``              the configured ensemble at the last round: ``round``, ``streams``, ``weights``,
-                          ``correct`` (samples), ``top1``, ``top5``, ``mean_class``
+                          ``correct`` (samples), ``top1``, ``top5``, ``mean_class``,
+                          ``mean_average_precision``, ``intervals`` (of the first three)
+``calibration``           of the headline, see ``_calibration``
 ``gain``                  last round against first round, same ensemble: ``from_round``, ``to_round``,
-                          ``top1``, ``correct``; null after one round or if the streams differ
+                          ``top1``, ``correct``, ``won``, ``lost``, ``interval``, ``p_value``; null after one
+                          round or if the streams differ
 ``streams``               per stream and round: ``stream``, ``round``, ``clips``, ``train_top1`` (null if
-                          there is no confusion artifact), ``top1``, ``top5``, ``mean_class``
-``ensembles``             per round: ``name`` (configured, published N-stream), ``round``, ``streams``,
-                          ``weights``, ``top1``, ``top5``, ``mean_class``
+                          there is no confusion artifact), ``top1``, ``top5``, ``mean_class``, ``interval``
+``ensembles``             per round: ``name`` (configured, uniform, published N-stream, learnt), ``round``,
+                          ``streams``, ``weights``, ``top1``, ``top5``, ``mean_class``, ``interval``
+``last``                  every stream and ensemble of the last round: ``name``, ``streams``, ``weights``,
+                          the measures and ``mean_average_precision``, ``interval``, and ``against``: it against
+                          the headline (``statistics.Paired``; null for the headline itself)
+``without``               per stream of an ensemble: the headline against the ensemble without that stream
 ``confusion``             of the headline: counts ``[true][predicted]``
 ``confused_pairs``        its largest off-diagonal cells: ``true``, ``predicted`` (class numbers), ``count``,
                           ``share`` (of the true class)
@@ -22,6 +33,7 @@ key                       value
                           where undefined), ``recall_by_round`` (configured ensemble), ``change`` (last round
                           minus first)
 ``constraints``           what the agent said, see ``guidance.guidance``
+``loop``                  what came of it, see ``loop.loop``
 ``history``               per stream: the training epochs
 ========================  ==============================================================================
 """
@@ -34,16 +46,24 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
-from components.evaluate import metrics
-from components.evaluate.ensemble import PUBLISHED, Fused, fuse
+from components.contracts.scores import Scores
+from components.contracts.skeleton import STREAM_NAMES
+from components.evaluate import calibration, metrics
+from components.evaluate.checks import checks
+from components.evaluate.ensemble import PUBLISHED, Fused, fuse, learnt_weights, proportional
 from components.evaluate.guidance import guidance
 from components.evaluate.inputs import Inputs
+from components.evaluate.loop import loop
+from components.evaluate.statistics import mean_class_interval, paired, share_interval
 
 CONFIGURED = "configured"
+UNIFORM = "uniform"
+LEARNT = "learnt"
 MOST_CONFUSED = 20
 # A label speaks for itself; "leaked twins removed" and "no leaks" say that it does not leak.
 _LEAKS = re.compile(r"(?<!no )(?<!not )(?<!without )\b(leaky|leaks|leaking)\b(?! removed| excluded)", re.IGNORECASE)
@@ -61,25 +81,40 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> dict[str, Any]:
     last = inputs.rounds[-1]
     headline = ensembles[last]
     counts = metrics.confusion_matrix(headline.probabilities, headline.labels)
+    rows = _ensembles(inputs, ensembles)
     return {
         "name": stage.name,
         "description": stage.description,
-        "data": _data(stage, len(headline.labels)),
+        "data": _data(stage, inputs, len(headline.labels)),
+        "training": _training(inputs),
         "notices": _notices(stage, inputs),
+        "checks": checks(stage, inputs),
         "headline": {
             "round": last,
             "correct": int(counts.trace()),
-            **_row(headline),
+            **_described(headline),
+            "mean_average_precision": metrics.mean_average_precision(headline.probabilities, headline.labels),
+            "intervals": _intervals(headline),
         },
+        "calibration": _calibration(inputs, headline),
         "gain": _gain(ensembles),
         "streams": _streams(inputs),
-        "ensembles": _ensembles(inputs, ensembles),
+        "ensembles": [row for row, _ in rows],
+        "last": _last(inputs, [(row, fused) for row, fused in rows if row["round"] == last], headline),
+        "without": _without(inputs, headline),
         "confusion": counts.tolist(),
         "confused_pairs": [asdict(pair) for pair in metrics.most_confused(counts, MOST_CONFUSED)],
         "classes": _classes(stage, ensembles),
         "constraints": guidance(inputs),
+        "loop": loop(inputs, ensembles),
         "history": _history(inputs),
     }
+
+
+def headline_of(stage: EvaluateStage, inputs: Inputs) -> Fused:
+    """Return the configured ensemble of the last round."""
+    weights: dict[str, float] = {str(stream): weight for stream, weight in stage.evaluate.weights.items()}
+    return fuse(inputs.scores_of_round(inputs.rounds[-1]), weights)
 
 
 def _configured(inputs: Inputs, weights: Mapping[str, float]) -> dict[int, Fused]:
@@ -96,12 +131,58 @@ def _configured(inputs: Inputs, weights: Mapping[str, float]) -> dict[int, Fused
     }
 
 
-def _row(fused: Fused) -> dict[str, Any]:
+def _described(fused: Fused) -> dict[str, Any]:
     measures = asdict(metrics.measure(fused.probabilities, fused.labels))
     return {"streams": list(fused.streams), "weights": list(fused.weights), **measures}
 
 
-def _data(stage: EvaluateStage, samples: int) -> dict[str, Any]:
+def _right(one: Fused | Scores) -> npt.NDArray[np.bool_]:
+    return np.asarray(one.probabilities.argmax(axis=1) == one.labels)
+
+
+def _interval(one: Fused | Scores) -> dict[str, float]:
+    return asdict(share_interval(int(_right(one).sum()), len(one.labels)))
+
+
+def _intervals(fused: Fused) -> dict[str, dict[str, float]]:
+    samples, classes = fused.probabilities.shape
+    among = round(metrics.top_k(fused.probabilities, fused.labels, 5) * samples)
+    return {
+        "top1": _interval(fused),
+        "top5": asdict(share_interval(among, samples)),
+        "mean_class": asdict(mean_class_interval(_right(fused), fused.labels, classes)),
+    }
+
+
+def _calibration(inputs: Inputs, headline: Fused) -> dict[str, Any]:
+    """Describe how far probabilities are from the share that is right.
+
+    Returns:
+        ``bins`` and ``error`` (expected calibration error); ``diagnosis``: ``temperature`` and ``error`` where each
+        half of the test samples tempers the other (it uses their labels: nothing else does it touch);
+        ``held_out``: the same with the temperature fitted on held-out training samples, null without them.
+    """
+    bins = calibration.reliability(headline.probabilities, headline.labels)
+    found: dict[str, Any] = {
+        "bins": [asdict(one) for one in bins],
+        "error": calibration.calibration_error(bins),
+        "diagnosis": None,
+        "held_out": None,
+    }
+    if len(headline.labels) >= 2 * calibration.BINS:
+        temperature, error = calibration.crossed_temperature(headline.probabilities, headline.labels)
+        found["diagnosis"] = {"temperature": temperature, "error": error}
+    if set(headline.streams) <= {one.stream for one in inputs.held_out}:
+        weights = dict(zip(headline.streams, headline.weights, strict=True))
+        known = fuse(inputs.held_out, weights)
+        temperature = calibration.fit_temperature(known.probabilities, known.labels)
+        after = calibration.reliability(calibration.tempered(headline.probabilities, temperature), headline.labels)
+        error = calibration.calibration_error(after)
+        found["held_out"] = {"temperature": temperature, "error": error, "samples": len(known.labels)}
+    return found
+
+
+def _data(stage: EvaluateStage, inputs: Inputs, samples: int) -> dict[str, Any]:
     protocol = stage.data.chosen
     return {
         "layout": stage.data.layout,
@@ -111,6 +192,20 @@ def _data(stage: EvaluateStage, samples: int) -> dict[str, Any]:
         "train_split": protocol.train,
         "test_split": protocol.test,
         "test_samples": samples,
+        "train_samples": len(inputs.dataset.split(protocol.train)) if inputs.dataset else None,
+    }
+
+
+def _training(inputs: Inputs) -> dict[str, dict[str, Any]]:
+    imported = {stream for (stream, _), origin in inputs.origins.items() if "imported" in origin}
+    return {
+        stream: {
+            "epochs": training.train.epochs,
+            "rounds": training.rounds,
+            "seed": training.seed,
+            "imported": stream in imported,
+        }
+        for stream, training in inputs.training.items()
     }
 
 
@@ -142,18 +237,17 @@ def _gain(ensembles: Mapping[int, Fused]) -> dict[str, Any] | None:
     first, last = min(ensembles), max(ensembles)
     if first == last or ensembles[first].streams != ensembles[last].streams:
         return None
-    correct = {number: _correct(ensembles[number]) for number in (first, last)}
-    difference = correct[last] - correct[first]
+    found = paired(_right(ensembles[first]), _right(ensembles[last]))
     return {
         "from_round": first,
         "to_round": last,
-        "correct": difference,
-        "top1": difference / len(ensembles[last].labels),
+        "correct": found.won - found.lost,
+        "top1": found.difference,
+        "won": found.won,
+        "lost": found.lost,
+        "interval": asdict(found.interval),
+        "p_value": found.p_value,
     }
-
-
-def _correct(fused: Fused) -> int:
-    return int((fused.probabilities.argmax(axis=1) == fused.labels).sum())
 
 
 def _streams(inputs: Inputs) -> list[dict[str, Any]]:
@@ -167,21 +261,60 @@ def _streams(inputs: Inputs) -> list[dict[str, Any]]:
                 "clips": scores.clips,
                 "train_top1": metrics.accuracy(confusion.train) if confusion else None,
                 **asdict(metrics.measure(scores.probabilities, scores.labels)),
+                "interval": _interval(scores),
             }
         )
     return rows
 
 
-def _ensembles(inputs: Inputs, configured: Mapping[int, Fused]) -> list[dict[str, Any]]:
+def _ensembles(inputs: Inputs, configured: Mapping[int, Fused]) -> list[tuple[dict[str, Any], Fused]]:
     rows = []
     for number in inputs.rounds:
         scores = inputs.scores_of_round(number)
-        if number in configured:
-            rows.append({"name": CONFIGURED, "round": number, **_row(configured[number])})
-        for name, weights in PUBLISHED.items():
-            if weights.keys() <= {one.stream for one in scores}:
-                rows.append({"name": name, "round": number, **_row(fuse(scores, weights))})
+        given = {one.stream for one in scores}
+        chosen: dict[str, Mapping[str, float]] = {
+            name: weights for name, weights in PUBLISHED.items() if weights.keys() <= given
+        }
+        uniform = dict.fromkeys(given, 1.0)
+        if len(given) > 1 and not any(proportional(uniform, weights) for weights in chosen.values()):
+            chosen[UNIFORM] = uniform
+        held_out = [one for one in inputs.held_out if one.stream in given]
+        if len(held_out) > 1 and number == inputs.rounds[-1]:
+            chosen[LEARNT] = learnt_weights(held_out)
+        found = {CONFIGURED: configured[number]} if number in configured else {}
+        found |= {name: fuse(scores, weights) for name, weights in chosen.items()}
+        for name, fused in found.items():
+            row = {"name": name, "round": number, **_described(fused), "interval": _interval(fused)}
+            rows.append((row, fused))
     return rows
+
+
+def _last(inputs: Inputs, rows: list[tuple[dict[str, Any], Fused]], headline: Fused) -> list[dict[str, Any]]:
+    alone = []
+    for one in inputs.scores_of_round(inputs.rounds[-1]):
+        fused = fuse([one], {one.stream: 1.0})
+        name = f"{STREAM_NAMES[one.stream]} alone"
+        alone.append(({"name": name, **_described(fused), "interval": _interval(fused)}, fused))
+    together = [({**row, "name": f"{row['name']} ensemble"}, fused) for row, fused in rows]
+    right = _right(headline)
+    found = []
+    for row, fused in alone + together:
+        area = metrics.mean_average_precision(fused.probabilities, fused.labels)
+        same = row["name"] == f"{CONFIGURED} ensemble"
+        against = None if same else asdict(paired(right, _right(fused)))
+        found.append({**row, "mean_average_precision": area, "against": against})
+    return found
+
+
+def _without(inputs: Inputs, headline: Fused) -> dict[str, dict[str, Any]]:
+    scores = inputs.scores_of_round(inputs.rounds[-1])
+    weights = dict(zip(headline.streams, headline.weights, strict=True))
+    found = {}
+    for stream in headline.streams:
+        others = {other: weight for other, weight in weights.items() if other != stream}
+        if others:
+            found[stream] = asdict(paired(_right(fuse(scores, others)), _right(headline)))
+    return found
 
 
 def _classes(stage: EvaluateStage, ensembles: Mapping[int, Fused]) -> list[dict[str, Any]]:
