@@ -91,6 +91,42 @@ def run_command(
         )
 
 
+@app.command("serve")
+def serve_command(
+    store: Annotated[
+        str, typer.Option(help="Folder or s3://bucket/prefix for jobs, results and the memory of an LLM's answers.")
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8080,
+    base_url: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SKELETONAGENT_LLM_URLS",
+            help="An LLM endpoint that requests may name (repeatable); none: the hosted one, if OPENAI_API_KEY is set.",
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Rounds worked on at once.")] = 4,
+    max_megabytes: Annotated[int, typer.Option(min=1, help="The longest body of a request.")] = 16,
+) -> None:
+    """Serve rounds over HTTP, to clients that show the token of the environment variable SKELETONAGENT_AGENT_TOKEN.
+
+    Alone this process then needs the key of the LLM. What it knows lies in the store: another replica, or this one
+    after a crash, goes on with every job, and no question is asked twice.
+
+        SKELETONAGENT_AGENT_TOKEN=… python -m components.agent serve --store runs/agent --port 8080
+    """
+    from components.agent.service.server import serve  # only who serves needs FastAPI and uvicorn
+
+    serve(
+        store,
+        host,
+        port,
+        endpoints=tuple(base_url or ()),
+        slots=jobs,
+        max_bytes=max_megabytes * 10**6,
+    )
+
+
 @app.command("plan")
 def plan_command(
     config: Config,

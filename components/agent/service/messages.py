@@ -5,10 +5,11 @@ An artifact travels as its files, so that it arrives byte for byte; its manifest
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
 
 from components.contracts.artifact import MANIFEST
 from components.contracts.config import AgentStage, Stream
@@ -27,15 +28,15 @@ JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Message(BaseModel):
-    """Unknown fields are errors; bytes are base64 in the alphabet of URLs."""
+    """Unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="base64", val_json_bytes="base64")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Files(Message):
     """The files of an artifact: base64 of their bytes by name."""
 
-    files: Annotated[dict[FileName, bytes], Field(min_length=1, max_length=20)]
+    files: Annotated[dict[FileName, Base64Bytes], Field(min_length=1, max_length=20)]
 
 
 class Reference(Message):
@@ -52,6 +53,19 @@ class RoundRequest(Message):
     round: Annotated[int, Field(ge=0, le=10_000)] = 0
     confusion: Files | Reference | None = None
     previous: Files | Reference | None = None
+
+
+class Problem(Message):
+    """What is wrong, in one line."""
+
+    detail: str
+
+
+class Health(Message):
+    """``ok``, or what is wrong with each part that the service needs."""
+
+    store: str
+    llm: str
 
 
 class RoundStatus(Message):
@@ -75,7 +89,8 @@ def pack(artifact: Path) -> Files:
     """Read the files of an artifact; ``InputError`` if there is none."""
     if not (artifact / MANIFEST).is_file():
         raise InputError(f"{artifact}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)")
-    return Files(files={file.name: file.read_bytes() for file in sorted(artifact.iterdir()) if file.is_file()})
+    files = {file.name: b64encode(file.read_bytes()) for file in sorted(artifact.iterdir()) if file.is_file()}
+    return Files(files=files)
 
 
 def unpack(artifact: Files, folder: Path) -> None:

@@ -1,0 +1,91 @@
+"""What every HTTP request meets first: the bearer token, the limit of its size, its line in the log."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+
+from components.agent.metrics import HTTP_REQUESTS
+from components.agent.providers import LOGGER
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+PROTECTED = "/v1"
+_PATIENCE = 8  # times the limit: as much of a body that is too long is heard out, so that its sender hears our answer
+
+
+class Guard:
+    """Wraps the application. Without the token no body is read; one longer than ``max_bytes`` is refused."""
+
+    def __init__(self, app: App, *, token: str, max_bytes: int) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 0
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._guarded(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            HTTP_REQUESTS.labels(scope["method"], route, str(status)).inc()
+            if route.startswith(PROTECTED) or status >= 400:
+                took = 1000 * (time.monotonic() - started)
+                LOGGER.info("%s %s: %d in %.0f ms", scope["method"], route, status, took)
+
+    async def _guarded(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        if scope["path"].startswith(PROTECTED) and not self._admits(headers.get("authorization", "")):
+            challenge = {"WWW-Authenticate": "Bearer"}
+            problem = JSONResponse({"detail": "the bearer token is missing or wrong"}, 401, challenge)
+            await problem(scope, receive, send)
+            return
+        body = await self._body(headers.get("content-length", ""), receive)
+        if body is None:
+            problem = JSONResponse({"detail": f"the body is longer than {self._max_bytes} bytes"}, 413)
+            await problem(scope, receive, send)
+            return
+        messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return messages.pop() if messages else await receive()
+
+        await self._app(scope, replay, send)
+
+    def _admits(self, authorization: str) -> bool:
+        kind, _, token = authorization.partition(" ")
+        # Compared as bytes, and whole: neither its length nor a right beginning shows in the time it takes.
+        return hmac.compare_digest(token.strip().encode(), self._token) and kind.lower() == "bearer"
+
+    async def _body(self, announced: str, receive: Receive) -> bytes | None:
+        """Return the body; None if it is too long."""
+        if announced.isdecimal() and int(announced) > _PATIENCE * self._max_bytes:
+            return None
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more and size <= _PATIENCE * self._max_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            part, more = message.get("body", b""), message.get("more_body", False)
+            size += len(part)
+            if size <= self._max_bytes:
+                parts.append(part)
+        return b"".join(parts) if size <= self._max_bytes else None

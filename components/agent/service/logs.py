@@ -1,0 +1,54 @@
+"""The service's log: one JSON object a line on stderr, without any secret of the environment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+
+from components.agent.endpoint import KEY_VARIABLE
+from components.agent.service.messages import TOKEN_VARIABLE
+from components.agent.service.worker import CURRENT_JOB
+from components.runtime.logs import LOGGER
+
+SECRETS = (KEY_VARIABLE, TOKEN_VARIABLE, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as JSON; ``job`` is there where a job is concerned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        found = [os.environ.get(name, "").strip() for name in SECRETS]
+        self._secrets = [secret for secret in found if secret]
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self._redact(record.getMessage()),
+        }
+        if job := CURRENT_JOB.get():
+            line["job"] = job
+        if record.exc_info:
+            line["traceback"] = self._redact(self.formatException(record.exc_info))
+        return json.dumps(line, ensure_ascii=False)
+
+    def _redact(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def log_as_json() -> None:
+    """Send the lines of the project and of the HTTP server to stderr as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in ((LOGGER, os.environ.get("SKELETONAGENT_LOG", "INFO").upper()), ("uvicorn", "INFO")):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.setLevel(level)
+        logger.propagate = False

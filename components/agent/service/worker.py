@@ -1,0 +1,250 @@
+"""Works on the jobs of the book: several at once, each in a thread, none beside another replica.
+
+A job that was left behind, by a replica that died or was told to end, is open still: whoever gets its claim makes
+the round again, and the memory of answers makes what was asked before free.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextvars import ContextVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from components.agent.budget import cost
+from components.agent.core import run_round
+from components.agent.metrics import JOB_SECONDS, JOBS, JOBS_QUEUED, JOBS_RUNNING
+from components.agent.providers import LOGGER, Reply, StoppedError
+from components.agent.service.book import Book
+from components.agent.service.intake import check_endpoint, local_inputs
+from components.agent.service.messages import JobState, RoundRequest, RoundStatus
+from components.contracts.errors import InputError
+from components.contracts.store.documents import Claim
+
+CURRENT_JOB: ContextVar[str] = ContextVar("job", default="")
+"""The job that a line of the log belongs to."""
+
+
+class Job:
+    """A job under way: the observer of its round, which takes its progress from it, and may stop it."""
+
+    def __init__(self, status: RoundStatus, claim: Claim) -> None:
+        self.claim = claim
+        self.cancelled = False
+        self.parked = False
+        self.pen = threading.Lock()  # whoever writes this job's status has it
+        self.over = False
+        self._status = status.model_copy(update={"state": "running", "done": 0, "tokens": 0, "cost": None})
+        self._tokens = [0, 0]
+        self._lock = threading.Lock()
+
+    @property
+    def status(self) -> RoundStatus:
+        return self._status
+
+    def begin(self, request: RoundRequest) -> None:
+        self._config = request.stage.agent
+
+    def planned(self, total: int) -> None:
+        self._status = self._status.model_copy(update={"total": total})
+
+    def replied(self, reply: Reply) -> None:
+        with self._lock:
+            self._tokens[0] += reply.prompt_tokens
+            self._tokens[1] += reply.completion_tokens
+            done = self._status.done + 1
+            money = cost(self._config, *self._tokens)
+            update = {"done": done, "tokens": sum(self._tokens), "cost": money}
+            self._status = self._status.model_copy(update=update)
+
+    def stopping(self) -> bool:
+        return self.cancelled or self.parked
+
+    def ended(self, state: JobState, **update: str | int | float | None) -> RoundStatus:
+        """Return the last status of this job here."""
+        return self._status.model_copy(update={"state": state, **update})
+
+
+class Workers:
+    """Takes jobs up as they come, ``slots`` at once, of endpoints that are ``allowed``."""
+
+    def __init__(self, book: Book, slots: int, allowed: tuple[str, ...]) -> None:
+        self._book = book
+        self._slots = slots
+        self._allowed = allowed
+        self._live: dict[str, Job] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._ending = False
+        self._looking: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to look for jobs."""
+        self._looking = threading.Thread(target=self._look, name="jobs", daemon=True)
+        self._looking.start()
+
+    def wake(self) -> None:
+        """Look at once: a job has come."""
+        self._news.set()
+
+    def status(self, job: str) -> RoundStatus | None:
+        """Return how a job fares that is under way here; None if it is not."""
+        live = self._live.get(job)
+        return live.status if live else None
+
+    def cancel(self, job: str) -> None:
+        """Stop a job if it is under way here."""
+        if live := self._live.get(job):
+            live.cancelled = True
+
+    def stop(self, patience_s: float) -> bool:
+        """End: nothing more is sent, what was sent may be answered, and jobs go back to the queue.
+
+        Returns:
+            Whether all did so in time. The claims of the others end with this process.
+        """
+        self._ending = True
+        self._news.set()
+        for job in list(self._live.values()):
+            job.parked = True
+        deadline = time.monotonic() + patience_s
+        for thread in [*self._threads.values(), *([self._looking] if self._looking else [])]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if self._live:
+            LOGGER.warning("%d jobs did not stop in time; they stay open for another replica", len(self._live))
+        return not self._live
+
+    def _look(self) -> None:
+        while not self._ending:
+            self._news.wait(self._book.poll_s)
+            self._news.clear()
+            try:
+                self._take_jobs()
+                self._tend_jobs()
+            except InputError as error:
+                LOGGER.warning("the store fails: %s", error)
+                time.sleep(1.0)
+
+    def _take_jobs(self) -> None:
+        waiting = 0
+        for job in self._book.open_jobs():
+            if job in self._live or self._ending:
+                continue
+            if len(self._live) >= self._slots:
+                status = self._book.status(job)
+                waiting += status is not None and status.state == "queued"
+                continue
+            if claim := self._book.claim(job):
+                self._take(job, claim)
+        JOBS_QUEUED.set(waiting)
+
+    def _take(self, job: str, claim: Claim) -> None:
+        try:
+            status = self._book.status(job) or RoundStatus(id=job, state="queued")
+        except InputError:
+            claim.release()
+            raise
+        with self._lock:
+            self._live[job] = Job(status, claim)
+            JOBS_RUNNING.set(len(self._live))
+        thread = threading.Thread(target=self._work, args=(self._live[job],), name=f"job-{job[:12]}", daemon=True)
+        self._threads[job] = thread
+        thread.start()
+
+    def _tend_jobs(self) -> None:
+        """Tell the others how our jobs fare, and hear whether they are still wanted and ours."""
+        for number, job in list(self._live.items()):
+            if not job.claim.held():
+                LOGGER.warning("job %s: its claim is lost; it is left to another replica", number[:12])
+                job.parked = True
+            elif self._book.is_cancelled(number):
+                job.cancelled = True
+            else:
+                with job.pen:
+                    if not job.over:
+                        self._book.write(job.status)
+
+    def _work(self, job: Job) -> None:
+        number = job.status.id
+        CURRENT_JOB.set(number[:12])
+        started = time.monotonic()
+        try:
+            last = self._carry_out(job)
+        except Exception as error:  # a defect of ours must end this job, and no other; the log has the traceback
+            LOGGER.exception("a defect")
+            last = job.ended("failed", error=f"a defect of the agent service: {type(error).__name__}")
+        with self._lock:
+            del self._live[number], self._threads[number]
+            JOBS_RUNNING.set(len(self._live))
+        try:
+            with job.pen:
+                job.over = True
+                if job.claim.held():
+                    self._book.write(last)
+            job.claim.release()
+        except InputError as error:
+            LOGGER.warning("the store fails; the job stays open: %s", error)
+        if last.state != "queued":
+            JOBS.labels(last.state).inc()
+            JOB_SECONDS.observe(time.monotonic() - started)
+        LOGGER.info("job %s: %s %s", number[:12], last.state, last.error)
+        self._news.set()
+
+    def _carry_out(self, job: Job) -> RoundStatus:
+        """Make the round and return the job's last status; ``queued`` where another must go on."""
+        number = job.status.id
+        try:
+            known = self._book.status(number)
+            if known and known.state in ("done", "failed"):
+                return known
+            if self._book.is_cancelled(number):
+                return job.ended("cancelled")
+            if self._book.has_result(number):  # whoever made it died before it could say so
+                return self._finished(job)
+            request = self._book.request(number)
+        except InputError as error:
+            LOGGER.warning("the store fails: %s", error)
+            return job.ended("queued")
+        job.begin(request)
+        with TemporaryDirectory(prefix="skeletonagent-") as folder:
+            output = Path(folder) / "constraints"
+            try:
+                self._make(request, output, job)
+            except StoppedError:
+                return job.ended("cancelled" if job.cancelled else "queued")
+            except InputError as error:
+                return job.ended("failed", error=str(error))
+            try:
+                self._book.publish(number, output)
+                return self._finished(job)
+            except InputError as error:
+                LOGGER.warning("the result cannot be stored: %s", error)
+                time.sleep(self._book.poll_s)
+                return job.ended("queued")
+
+    def _make(self, request: RoundRequest, output: Path, job: Job) -> None:
+        check_endpoint(request.stage.agent, self._allowed)  # another replica may have let it in
+        with local_inputs(request) as inputs:
+            run_round(
+                request.stage,
+                output,
+                stream=request.stream,
+                round_number=request.round,
+                confusion=inputs.confusion,
+                previous=inputs.previous,
+                cache=self._book.memory,
+                observer=job,
+            )
+
+    def _finished(self, job: Job) -> RoundStatus:
+        number = job.status.id
+        about = self._book.about(number)
+        return job.ended(
+            "done",
+            done=job.status.total,
+            tokens=int(about.get("tokens", 0)),
+            cost=about.get("cost"),
+            result=self._book.place_of(number),
+        )
