@@ -78,7 +78,9 @@ def run(
 @app.command("compile")
 def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),
-    rounds: Annotated[int, typer.Option(help="Rounds of training and asking, unrolled.")] = 2,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of training and asking, unrolled; none: the config's, or 2.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Experiment file that becomes the parameter's default.")] = None,
     image: Annotated[list[str] | None, typer.Option(help=IMAGE_HELP)] = None,
     tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
@@ -92,10 +94,15 @@ def compile_pipeline(
 
         python -m pipelines compile --rounds 3 --config pipelines/configs/nw_ucla.yaml
     """
-    pipeline = make_pipeline(rounds, Cluster(image_references(image or [], tag), train_cpu, train_memory))
+    settings = parse_settings(set_ or []) | ({"rounds": rounds} if rounds is not None else {})
+    experiment = load_experiment(config, settings) if config is not None else None
+    if experiment is not None:
+        rounds = experiment.rounds
+    pipeline = make_pipeline(
+        2 if rounds is None else rounds, Cluster(image_references(image or [], tag), train_cpu, train_memory)
+    )
     defaults: dict[str, Any] = {}
-    if config is not None:
-        experiment = load_experiment(config, {**parse_settings(set_ or []), "rounds": rounds})
+    if experiment is not None:
         document = experiment.model_dump(mode="json", exclude_defaults=True)
         defaults["config"] = one_line(document)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -56,6 +56,8 @@ class KineticsConfig(Section):
 class DataConfig(Section):
     """What the input holds and how it is normalised. Everything that ``preprocess`` needs.
 
+    ``persons`` says which ``max_persons`` are kept, and in which order: those ``present`` in most frames, the one
+    there longest first; or the ``first`` ones of the input, as the reference does in 2d.
     ``format``: ``auto`` looks at the input; ``kinetics`` counts for that format only.
     """
 
@@ -63,6 +65,7 @@ class DataConfig(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     dimensions: Literal["3d", "2d+score"] = "3d"
     max_persons: Positive = 1
+    persons: Literal["present", "first"] = "present"
     normalisation: Literal["body", "image", "none"] = "body"
     align: bool = False
     protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
@@ -85,6 +88,8 @@ class DataConfig(Section):
             raise ValueError(f"protocol: found {self.protocol!r}, expected one of {', '.join(self.protocols)}")
         if self.dimensions == "2d+score" and (self.normalisation == "body" or self.align):
             raise ValueError("normalisation 'body' and 'align' need dimensions '3d'; use 'image' for 2d+score")
+        if self.persons == "first" and self.normalisation == "body":
+            raise ValueError("normalisation 'body' moves the main person to the origin and needs persons 'present'")
         if self.dimensions == "3d" and self.normalisation == "image":
             raise ValueError("normalisation 'image' needs dimensions '2d+score'")
         if len(set(self.classes)) != len(self.classes):

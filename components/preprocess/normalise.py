@@ -31,7 +31,10 @@ def normalise(sample: Sample, config: DataConfig) -> npt.NDArray[np.float32]:
         keypoints = np.concatenate([keypoints, np.asarray(sample.scores, dtype=np.float64)[..., None]], axis=-1)
     if keypoints.shape[2] < len(layout.joints):
         keypoints = add_joints(keypoints)
-    keypoints = select_persons(keypoints, config.max_persons)
+    if config.persons == "first":
+        keypoints = first_persons(keypoints, config.max_persons)
+    else:
+        keypoints = select_persons(keypoints, config.max_persons)
     if config.normalisation == "image" and sample.image is not None:
         keypoints = to_image(keypoints, *sample.image)
     if config.normalisation == "body":
@@ -70,6 +73,12 @@ def select_persons(keypoints: Keypoints, most: int) -> Keypoints:
         movement = keypoints[..., :2].var(axis=1).sum(axis=(1, 2))
         persons = np.sort(persons[np.lexsort((-movement[persons], -frames[persons]))[:most]])
     return keypoints[persons[np.argsort(-frames[persons], kind="stable")]]
+
+
+def first_persons(keypoints: Keypoints, most: int) -> Keypoints:
+    """Keep the first ``most`` persons where they stand; only absent ones at the end are left out."""
+    present = np.flatnonzero(presence(keypoints[:most]).any(axis=1))
+    return keypoints[: max(present, default=0) + 1]
 
 
 def _present_joints(keypoints: Keypoints) -> npt.NDArray[np.bool_]:

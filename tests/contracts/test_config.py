@@ -70,6 +70,7 @@ def refusal(overrides: dict[str, Any] | None = None, **changes: Any) -> str:
         ({"data__classes": ["a", "a"]}, "a name stands twice"),
         ({"data__classes": ["a"]}, "data.classes"),
         ({"data__dimensions": "2d+score"}, "need dimensions '3d'"),
+        ({"data__persons": "first"}, "normalisation 'body' moves the main person to the origin"),
         ({"model__width": 10, "model__subsets": 4}, "width: found 10, expected a multiple of subsets (4)"),
         ({"model__temporal": ["2x1"]}, "found '2x1', expected KERNELxDILATION (odd kernel)"),
         ({"model__inflate_at": [9]}, "inflate_at: found [9]"),
@@ -139,6 +140,15 @@ class TestOverrides:
         made = parse(stream_overrides={"b": {"learning_rate": 0.5}})
         assert made.stage_train("b").train.learning_rate == 0.5
         assert made.stage_train("j").train == made.train
+
+    def test_stream_overrides_of_a_section_replace_only_what_they_name(self) -> None:
+        made = parse(
+            train__augmentation={"rotation": 0.2, "flip": 0.5}, stream_overrides={"b": {"augmentation": {"flip": 0}}}
+        )
+        assert (made.stage_train("b").train.augmentation.rotation, made.stage_train("b").train.augmentation.flip) == (
+            0.2,
+            0,
+        )
 
 
 SLICES = {

@@ -145,6 +145,19 @@ def test_among_equals_the_one_who_moves_stays() -> None:
     np.testing.assert_allclose(found, points[[1]].astype(np.float32))
 
 
+def test_the_first_persons_stay_where_they_stand() -> None:
+    """As the reference has it in 2d: no person moves to the front, one who never appears keeps the place."""
+    points, scores = np.zeros((4, 8, 17, 2)), np.zeros((4, 8, 17))
+    for person, frames in ((1, 3), (2, 8), (3, 8)):
+        points[person, :frames], scores[person, :frames] = person, 1
+    found = normalise(sample(points, scores=scores), image(normalisation="none", persons="first", max_persons=3))
+    np.testing.assert_array_equal(found[..., :2], points[:3])
+    alone = normalise(
+        sample(points[:2], scores=scores[:2]), image(normalisation="none", persons="first", max_persons=1)
+    )
+    assert alone.shape == (1, 8, 17, 3) and not alone.any()
+
+
 def test_absent_persons_are_left_out() -> None:
     points = moving(5, persons=2)
     points[1] = 0
