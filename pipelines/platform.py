@@ -15,12 +15,13 @@ from kfp.dsl import PipelineTask
 
 CONFIG_MAP = "skeletonagent"
 CONFIG_KEYS = ("S3_ENDPOINT", "AWS_REGION", "S3_PATH_STYLE")
-S3_SECRET = "skeletonagent-s3"
-S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-TOKEN_SECRET = "skeletonagent-agent"
-TOKEN_KEYS = ("SKELETONAGENT_AGENT_TOKEN",)
-LLM_SECRET = "skeletonagent-llm"
-LLM_KEYS = ("OPENAI_API_KEY",)
+S3_SECRET, TOKEN_SECRET, LLM_SECRET = "skeletonagent-s3", "skeletonagent-agent", "skeletonagent-llm"
+SECRETS = {
+    S3_SECRET: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    TOKEN_SECRET: ("SKELETONAGENT_AGENT_TOKEN",),
+    LLM_SECRET: ("OPENAI_API_KEY",),
+}
+"""Every Secret with its keys, which are the names of the environment variables too."""
 
 STAGE_LABEL = "skeletonagent.io/stage"
 METRICS_PORT = 9400
@@ -77,11 +78,11 @@ class Cluster:
         memory = MEMORY.get(stage, self.train_memory)
         task.set_cpu_request(CPU.get(stage, self.train_cpu)).set_memory_request(memory).set_memory_limit(memory)
         if stage in ("preprocess", "train", "agent"):
-            _configure(task, CONFIG_MAP, CONFIG_KEYS)
-            _secret(task, S3_SECRET, S3_KEYS)
+            kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS}, optional=True)
+            _secret(task, S3_SECRET)
         if stage == "agent":
-            _secret(task, TOKEN_SECRET, TOKEN_KEYS)
-            _secret(task, LLM_SECRET, LLM_KEYS)
+            _secret(task, TOKEN_SECRET)
+            _secret(task, LLM_SECRET)
         return task
 
     def place(self, task: PipelineTask, placement: Placement) -> PipelineTask:
@@ -96,10 +97,6 @@ class Cluster:
         return task
 
 
-def _configure(task: PipelineTask, name: str, keys: tuple[str, ...]) -> None:
-    kubernetes.use_config_map_as_env(task, name, {key: key for key in keys}, optional=True)
-
-
-def _secret(task: PipelineTask, name: str, keys: tuple[str, ...]) -> None:
+def _secret(task: PipelineTask, name: str) -> None:
     """Refer to a Secret. It may be absent: a run that needs none of it starts without."""
-    kubernetes.use_secret_as_env(task, name, {key: key for key in keys}, optional=True)
+    kubernetes.use_secret_as_env(task, name, {key: key for key in SECRETS[name]}, optional=True)

@@ -1,0 +1,1 @@
+"""The pipeline on a cluster: deploy, submit, watch, repeat one stage."""

@@ -1,0 +1,106 @@
+"""Bring the project to a cluster and take it away again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import Any
+
+from rich.console import Console
+
+from components.contracts.errors import InputError
+from pipelines.cluster.api import Server
+from pipelines.cluster.kubectl import Kubectl
+from pipelines.cluster.overlay import Overlay
+from pipelines.cluster.package import Package
+from pipelines.platform import LLM_SECRET, SECRETS, TOKEN_SECRET
+
+WAIT_S = 300
+DATA_KINDS = ("PersistentVolumeClaim",)
+"""What ``undeploy`` leaves, since it holds data."""
+
+
+def plan(overlay: Overlay, package: Package, objects: list[dict[str, Any]], console: Console) -> None:
+    """Say what ``deploy`` would do."""
+    console.print(f"would apply {overlay.path} to namespace {overlay.namespace}:")
+    for item in objects:
+        console.print(f"  {item['kind']:<24} {item['metadata']['name']}")
+    console.print("would look for the Secrets:")
+    for name, keys in SECRETS.items():
+        optional = "  (optional: for an LLM)" if name == LLM_SECRET else ""
+        console.print(f"  {name:<24} {', '.join(keys)}{optional}")
+    console.print(f"would upload {package.file} as version {package.version}, with the images:")
+    for image in overlay.images:
+        console.print(f"  {image}")
+
+
+def deploy(overlay: Overlay, kubectl: Kubectl, console: Console, *, create_secrets: bool) -> None:
+    """Apply an overlay and wait until what it runs is ready. A second call changes nothing.
+
+    Raises:
+        InputError: no cluster, no namespace, a Secret or a kind of object is missing, or something is not ready in
+            five minutes.
+    """
+    objects = kubectl.build(overlay.path)
+    kubectl.check()
+    if missing := kubectl.missing_kinds(objects):
+        raise InputError(
+            f"{overlay.path}: the cluster has no {', '.join(sorted(missing))}; install what brings it, or remove the "
+            "component that needs it from kustomization.yaml"
+        )
+    _check_secrets(kubectl, overlay.namespace, console, create=create_secrets)
+    _show(kubectl.apply(overlay.path), console)
+    for item in objects:
+        if item["kind"] in ("Deployment", "StatefulSet"):
+            name = item["metadata"]["name"]
+            console.print(f"waiting for {name} …")
+            kubectl.wait(item["kind"].lower(), name, WAIT_S)
+
+
+def upload(package: Package, server: Server, console: Console) -> None:
+    """Upload the pipeline, unless this very version is there."""
+    _, _, new = server.upload(package, "Uploaded by make deploy")
+    console.print(f"pipeline version {package.version}: {'uploaded' if new else 'unchanged'}")
+
+
+def undeploy(kubectl: Kubectl, overlay: Overlay, console: Console, *, dry_run: bool) -> None:
+    """Delete what an overlay makes, apart from what holds data; the Secrets are not the overlay's."""
+    objects = [item for item in kubectl.build(overlay.path) if item["kind"] not in DATA_KINDS]
+    if dry_run:
+        console.print(f"would delete from namespace {overlay.namespace}:")
+        for item in objects:
+            console.print(f"  {item['kind']:<24} {item['metadata']['name']}")
+    else:
+        kubectl.check()
+        _show(kubectl.delete(objects) or "nothing to delete", console)
+    console.print("kept: Secrets, PersistentVolumeClaims, and the pipeline with its runs in KFP", style="dim")
+
+
+def _check_secrets(kubectl: Kubectl, namespace: str, console: Console, *, create: bool) -> None:
+    for name, keys in SECRETS.items():
+        found = kubectl.secret_keys(name)
+        values = _from_environment(name, keys)
+        if found is None and create and values:
+            kubectl.create_secret(name, values)
+            console.print(f"secret {name}: created")
+        elif name == LLM_SECRET and found is None:
+            console.print(f"secret {name}: absent; the agent answers from its written priors", style="dim")
+        elif lacking := [key for key in keys if key not in (found or ())]:
+            literals = " ".join(f"--from-literal={key}=…" for key in keys)
+            raise InputError(
+                f"secret {name}: {'not there' if found is None else f'has no key {lacking[0]}'}; "
+                f"kubectl -n {namespace} create secret generic {name} {literals} (or --create-secrets)"
+            )
+
+
+def _from_environment(name: str, keys: tuple[str, ...]) -> dict[str, str]:
+    """Return a Secret's values from the environment, empty unless all are set; the service's token may be made up."""
+    values = {key: os.environ.get(key, "") for key in keys}
+    if name == TOKEN_SECRET:
+        values = {key: value or secrets.token_urlsafe(32) for key, value in values.items()}
+    return values if all(values.values()) else {}
+
+
+def _show(lines: str, console: Console) -> None:
+    for line in lines.splitlines():
+        console.print(f"  {line}", markup=False, highlight=False)

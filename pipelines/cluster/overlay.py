@@ -1,0 +1,61 @@
+"""An overlay of ``k8s/overlays``: the one folder that says where and how the project runs on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.contracts.errors import InputError
+
+OVERLAYS = Path(__file__).resolve().parents[2] / "k8s" / "overlays"
+OVERLAY_HELP = "Folder of k8s/overlays, or the path of one of your own."
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """``images``: STAGE=REFERENCE for every stage that it names; ``defaults``: of a run's parameters."""
+
+    path: Path
+    namespace: str
+    images: tuple[str, ...]
+    defaults: dict[str, Any]
+
+
+def load_overlay(name: str) -> Overlay:
+    """Read an overlay by its name or path; ``InputError`` names the file and what is wrong in it."""
+    path = OVERLAYS / name if (OVERLAYS / name).is_dir() else Path(name)
+    if not (path / "kustomization.yaml").is_file():
+        known = ", ".join(sorted(folder.name for folder in OVERLAYS.iterdir()))
+        raise InputError(f"overlay {name}: no such folder with a kustomization.yaml; there are {known}")
+    document = _mapping(path / "kustomization.yaml")
+    namespace = document.get("namespace")
+    if not isinstance(namespace, str):
+        raise InputError(f"{path}/kustomization.yaml: namespace: missing; it names where the runs' pods are")
+    defaults = _mapping(path / "run.yaml") if (path / "run.yaml").is_file() else {}
+    return Overlay(path, namespace, tuple(_images(document)), defaults)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: found {type(document).__name__}, expected a mapping")
+    return document
+
+
+def _images(document: dict[str, Any]) -> list[str]:
+    """Return what kustomize makes of each ``skeletonagent-STAGE``, in the form of ``--image``."""
+    found = []
+    for entry in document.get("images", []):
+        stage = entry["name"].removeprefix("skeletonagent-")
+        reference = entry.get("newName", entry["name"])
+        end = f"@{entry['digest']}" if "digest" in entry else f":{entry.get('newTag', '')}"
+        found.append(f"{stage}={reference}{end}")
+    return found
