@@ -12,6 +12,7 @@ import promql_parser
 import pytest
 from manifests import of_kind
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 import components.agent.metrics as agent_metrics
@@ -44,7 +45,7 @@ def exported() -> dict[str, set[str]]:
     """Return the labels of every sample that the agent's and the trainer's metrics expose, by the sample's name."""
     registry, found = CollectorRegistry(), dict[str, set[str]]()
     metrics = [*vars(agent_metrics).values(), *vars(train_metrics).values()]
-    for metric in {id(metric): metric for metric in metrics if hasattr(metric, "describe")}.values():
+    for metric in {id(metric): metric for metric in metrics if isinstance(metric, MetricWrapperBase)}.values():
         if metric._labelnames:
             metric.labels(*("x" for _ in metric._labelnames))
         registry.register(metric)
