@@ -18,11 +18,14 @@ SET      ?=
 OUTPUT   ?= build/pipeline.yaml
 SECONDS  ?= 20
 SIZES    ?= 1000,10000
+BASE     ?=
+CUDA     ?=
+TARGETS  ?=
 STUDY    ?=
 settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compile test lint format lock clean fuzz bench-preprocess bench-loop
+.PHONY: help install run compile test lint format lock clean fuzz bench-preprocess bench-loop images base-image
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -66,19 +69,26 @@ bench-loop: $(INSTALL) ## do moving constraints pay? DATA=my.pkl CONFIG=my.yaml 
 		$(BIN)/python tests/benchmarks/closed_loop.py --data '$(DATA)' --config '$(CONFIG)' \
 		--output 'build/loop/$(basename $(notdir $(CONFIG)))' $(STUDY)
 
-lint: $(INSTALL) ## formatting, style, types
+lint: $(INSTALL) ## formatting, style, types, the Dockerfile
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy components pipelines
+	@$(BIN)/hadolint docker/Dockerfile
 
 format: $(INSTALL) ## put the code in form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+images: $(INSTALL) ## one image per stage: [BASE=python:3.11-slim] [CUDA=1] [TARGETS="agent evaluate"]
+	@$(BIN)/python docker/build.py $(TARGETS) --torch $(TORCH) $(if $(BASE),--base '$(BASE)') $(if $(CUDA),--cuda)
+
+base-image: ## python:3.11-slim out of Debian's packages, where no registry can be reached (as root)
+	@docker/base_image.sh $(BASE)
+
 lock: ## resolve the newest versions that fit pyproject.toml into requirements.lock
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet $(TORCH) setuptools
-	@build/lock/bin/python -m pip install --quiet --no-build-isolation '.[dev]'
+	@build/lock/bin/python -m pip install --quiet --no-build-isolation '.[preprocess,train,agent,evaluate,pipelines,dev]'
 	@{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 		| grep -viE '^(torch==|pip==|wheel==|skeletonagent|nvidia-|cuda-|triton)' | sort -f; } > build/requirements.lock
 	@mv build/requirements.lock requirements.lock && rm -rf build/lock

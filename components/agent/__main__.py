@@ -182,7 +182,10 @@ def show_command(
     if plot is not None:
         if output is None:
             raise InputError("--output is missing: the picture (PNG) that --plot writes")
-        from components.agent.figure import draw  # only who draws pays for the import
+        try:
+            from components.agent.figure import draw  # only who draws pays for the import
+        except ModuleNotFoundError as error:
+            raise InputError(f"--plot: {error.name} is not installed here, as in the agent's image") from None
 
         draw(_class(found[0], plot), load_layout(found[0].layout), output)
         return

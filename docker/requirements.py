@@ -1,0 +1,42 @@
+"""Runs inside of the build: which packages a stage needs (pyproject.toml), and whether all of them are locked."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+UNLOCKED = re.compile(r"torch|triton|nvidia-.*|cuda-.*|pip|setuptools")
+"""torch stands in the Makefile, and brings the CUDA libraries that it was built with."""
+
+
+def wanted(stage: str) -> list[str]:
+    """Return the requirements of a stage: everybody's, and the extra of its name."""
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *project["optional-dependencies"][stage]]
+
+
+def unlocked() -> list[str]:
+    """Name what is installed beside this interpreter in another version than the locked one, or unlocked."""
+    lines = Path("requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
+    versions = {_normal(name): version for name, version in locked.items()}
+    found = {_normal(entry.name): entry.version for entry in metadata.distributions()}
+    return sorted(
+        f"{name}=={version}"
+        for name, version in found.items()
+        if not UNLOCKED.fullmatch(name) and versions.get(name) != version
+    )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "list":
+        print("\n".join(wanted(sys.argv[2])))
+    elif strangers := unlocked():
+        sys.exit(f"error: not in requirements.lock: {', '.join(strangers)}; run make lock")
