@@ -7,12 +7,16 @@ commutes with it, so the function is unchanged and T times cheaper.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
+from components.train.layers import BatchNorm, Projection, pointwise
+
 
 class AdaptiveGraphConv(nn.Module):
-    """Multi-branch graph convolution, ``[N, C_in, T, V]`` → ``[N, C_out, T, V]``, without final ReLU.
+    """Multi-branch graph convolution, ``[N, C_in, T, V]`` → ``[N, C_out, T, V]``.
 
     The output width is split over ``subsets`` branches of c = C_out / subsets channels. Branch k mixes
     joints with A_k + s_r · tanh(p_v − q_w) + s_a · softmax_v(⟨p_v, q_w⟩), where p and q are projections
@@ -26,21 +30,28 @@ class AdaptiveGraphConv(nn.Module):
         self.relation_scale = nn.Parameter(torch.zeros(()))
         self.attention_scale = nn.Parameter(torch.zeros(()))
         self.pre = nn.Conv2d(channels_in, channels_out, 1)
-        self.pre_norm = nn.BatchNorm2d(channels_out)
+        self.pre_norm = BatchNorm(channels_out)
         self.source = nn.Conv1d(channels_in, channels_out, 1)
         self.target = nn.Conv1d(channels_in, channels_out, 1)
         self.post = nn.Conv2d(channels_out, channels_out, 1)
-        self.norm = nn.BatchNorm2d(channels_out)
-        if channels_in == channels_out:
-            self.shortcut: nn.Module = nn.Identity()
-        else:
-            self.shortcut = nn.Sequential(nn.Conv2d(channels_in, channels_out, 1), nn.BatchNorm2d(channels_out))
+        self.norm = BatchNorm(channels_out)
+        self.shortcut = Projection(channels_in, channels_out) if channels_in != channels_out else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        batch, _, frames, joints = x.shape
-        features = self.pre_norm(self.pre(x)).relu_().view(batch, self.subsets, -1, frames, joints)
-        mixed = features @ self._graphs(x.mean(dim=2))
-        return self.norm(self.post(mixed.reshape(batch, -1, frames, joints))).add_(self.shortcut(x))
+    def forward(self, x: Tensor, copies: int, consume: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``consume`` of the output, which is not kept for the backward pass (see ``components.train.layers``).
+
+        Args:
+            copies: how many persons the last row stands for.
+        """
+        mean = x.mean(dim=2)
+
+        def mix(features: Tensor) -> Tensor:
+            split = features.unflatten(1, (self.subsets, -1))
+            return pointwise((split @ self._graphs(mean)).flatten(1, 2), self.post.weight, self.post.bias)
+
+        mixed = self.pre_norm.then(mix, pointwise(x, self.pre.weight, self.pre.bias), copies)
+        shortcut = x if self.shortcut is None else self.shortcut(x, copies)
+        return self.norm.then(consume, mixed, copies, added=shortcut)
 
     def _graphs(self, mean: Tensor) -> Tensor:
         """Return the graphs of every sample, branch and channel: ``[N, K, c, V, V]``."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from components.contracts.config import ModelConfig
 from components.contracts.dataset import CHANNELS
 from components.train.graph_conv import AdaptiveGraphConv
+from components.train.layers import Projection
 from components.train.temporal_conv import MultiScaleTemporalConv
 
 _GRAPH_MEAN, _GRAPH_STD = 0.04, 0.02
@@ -70,15 +71,15 @@ class Block(nn.Module):
         self.graph_conv = AdaptiveGraphConv(channels_in, channels_out, joints, config.subsets, graph)
         self.temporal_conv = MultiScaleTemporalConv(channels_out, joints, config.temporal, stride)
         self.has_residual = residual
-        if not residual or (channels_in == channels_out and stride == 1):
-            self.residual: nn.Module = nn.Identity()
-        else:
-            conv = nn.Conv2d(channels_in, channels_out, 1, stride=(stride, 1))
-            self.residual = nn.Sequential(conv, nn.BatchNorm2d(channels_out))
+        widens = residual and (channels_in != channels_out or stride != 1)
+        self.residual = Projection(channels_in, channels_out, stride) if widens else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.temporal_conv(self.graph_conv(x).relu_())
-        return (out.add_(self.residual(x)) if self.has_residual else out).relu_()
+    def forward(self, x: Tensor, copies: int = 1) -> Tensor:
+        spread = self.graph_conv(x, copies, self.temporal_conv.spread)
+        out = self.temporal_conv.norm(self.temporal_conv(spread, copies), copies)
+        if self.has_residual:
+            out += x if self.residual is None else self.residual(x, copies)
+        return out.relu_()
 
 
 class Recogniser(nn.Module):

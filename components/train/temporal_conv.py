@@ -1,8 +1,6 @@
 """Multi-scale temporal convolution with a global joint.
 
-Source: DG-STGCN (Duan et al. 2022), section 3.3. The branches' 1×1 convolutions are one convolution here,
-and the mean joint is appended after it: both rearrangements are exact. In-place ReLUs follow operations
-whose gradient does not need their output.
+Source: DG-STGCN (Duan et al. 2022), section 3.3. The branches' 1×1 convolutions are one matrix product here: exact.
 """
 
 from __future__ import annotations
@@ -10,9 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from components.train.layers import BatchNorm, pointwise
+
 
 class MultiScaleTemporalConv(nn.Module):
-    """Parallel temporal branches, ``[N, C, T, V]`` → ``[N, C, ⌈T/stride⌉, V]``, without final ReLU.
+    """Parallel temporal branches, ``[N, C, T, V]`` → ``[N, C, ⌈T/stride⌉, V]``, without final batch norm and ReLU.
 
     ``branches``: ``"KxD"`` is a convolution of kernel K and dilation D, ``"max3"`` a max-pooling over 3
     frames, ``"1x1"`` the projection alone, without batch norm. A virtual joint, the mean of all, goes
@@ -26,28 +26,40 @@ class MultiScaleTemporalConv(nn.Module):
         width = channels // len(branches)
         self.widths = [channels - width * (len(branches) - 1)] + [width] * (len(normed) - 1)
         self.project = nn.Conv2d(channels, sum(self.widths), 1)
-        self.project_norm = nn.BatchNorm2d(sum(self.widths))
+        self.project_norm = BatchNorm(sum(self.widths))
         self.branches = nn.ModuleList(_branch(branch, w, stride) for branch, w in zip(normed, self.widths, strict=True))
         self.stride = stride
         self.plain = nn.Conv2d(channels, width, 1, stride=(stride, 1)) if "1x1" in branches else None
         self.global_weight = nn.Parameter(torch.zeros(joints))
-        self.merge_norm = nn.BatchNorm2d(channels)
+        self.merge_norm = BatchNorm(channels)
         self.merge = nn.Conv2d(channels, channels, 1)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = BatchNorm(channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.project_norm(_with_mean(self.project(x))).relu_()
-        parts = [branch(part) for branch, part in zip(self.branches, active.split(self.widths, dim=1), strict=True)]
+    def spread(self, x: Tensor) -> Tensor:
+        """Project ``[N, C, T, V]`` for all branches, the virtual joint appended: ``[N, C, T, V + 1]``."""
+        x = torch.cat([x, x.mean(dim=-1, keepdim=True)], dim=-1)
+        parts = [self.project] if self.plain is None else [self.project, self.plain]
+        return pointwise(x, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+
+    def forward(self, spread: Tensor, copies: int) -> Tensor:
+        """Run the branches on what ``spread`` made.
+
+        Args:
+            copies: how many persons the last row stands for.
+        """
+        width = sum(self.widths)
+        parts = [self.project_norm.then(self._scales, spread[:, :width], copies)]
         if self.plain is not None:
-            parts.append(_with_mean(self.plain(x)))
-        local, virtual = torch.cat(parts, dim=1).split([x.shape[-1], 1], dim=-1)
-        merged = torch.addcmul(local, virtual, self.global_weight)
-        return self.norm(self.merge(self.merge_norm(merged).relu_()))
+            parts.append(spread[:, width:, :: self.stride])
+        whole = torch.cat(parts, dim=1)
+        joints = whole.shape[-1] - 1
+        local, virtual = whole.view(-1, joints + 1).split([joints, 1], dim=1)
+        merged = torch.addmm(local, virtual, self.global_weight[None]).view(*whole.shape[:-1], joints)
+        return self.merge_norm.then(lambda y: pointwise(y, self.merge.weight, self.merge.bias), merged, copies)
 
-
-def _with_mean(x: Tensor) -> Tensor:
-    """Append the virtual joint, the mean of all joints: ``[N, C, T, V]`` → ``[N, C, T, V + 1]``."""
-    return torch.cat([x, x.mean(dim=-1, keepdim=True)], dim=-1)
+    def _scales(self, active: Tensor) -> Tensor:
+        split = active.split(self.widths, dim=1)
+        return torch.cat([branch(part) for branch, part in zip(self.branches, split, strict=True)], dim=1)
 
 
 def _branch(kind: str, width: int, stride: int) -> nn.Module:
