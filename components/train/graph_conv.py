@@ -50,8 +50,12 @@ class AdaptiveGraphConv(nn.Module):
             return pointwise((split @ self._graphs(mean)).flatten(1, 2), self.post.weight, self.post.bias)
 
         mixed = self.pre_norm.then(mix, pointwise(x, self.pre.weight, self.pre.bias), copies)
-        shortcut = x if self.shortcut is None else self.shortcut(x, copies)
-        return self.norm.then(consume, mixed, copies, added=shortcut)
+        if self.shortcut is None:
+            return self.norm.then(consume, mixed, copies, added=x)
+        conv, norm = self.shortcut
+        return self.norm.then(
+            consume, mixed, copies, added=pointwise(x, conv.weight, conv.bias), added_norm=norm
+        )
 
     def _graphs(self, mean: Tensor) -> Tensor:
         """Return the graphs of every sample, branch and channel: ``[N, K, c, V, V]``."""

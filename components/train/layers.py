@@ -55,14 +55,26 @@ class BatchNorm(nn.BatchNorm2d):
         return self.normalise(x, self.statistics(x, copies), copies)
 
     def then(
-        self, consume: Callable[[Tensor], Tensor], x: Tensor, copies: int = 1, *, added: Tensor | None = None
+        self,
+        consume: Callable[[Tensor], Tensor],
+        x: Tensor,
+        copies: int = 1,
+        *,
+        added: Tensor | None = None,
+        added_norm: BatchNorm | None = None,
     ) -> Tensor:
-        """Return ``consume(relu(norm(x) + added))``, keeping of all this only ``x`` for the backward pass."""
+        """Return ``consume(relu(norm(x) + added_norm(added)))``, keeping only ``x`` and ``added`` for the backward pass.
+
+        Without ``added_norm`` the latter is added as it is.
+        """
         statistics = self.statistics(x, copies)
+        added_statistics = added_norm.statistics(added, copies) if added_norm is not None else None
 
         def run(x: Tensor, added: Tensor | None) -> Tensor:
             out = self.normalise(x, statistics, copies)
-            return consume((out if added is None else out.add_(added)).relu_())
+            if added is not None:
+                out += added if added_norm is None else added_norm.normalise(added, added_statistics, copies)
+            return consume(out.relu_())
 
         if not torch.is_grad_enabled():
             return run(x, added)
@@ -79,18 +91,18 @@ class BatchNorm(nn.BatchNorm2d):
         """Return the statistics to normalise with; in training they are the batch's, and the running ones move."""
         if not self.training:
             return Statistics(self.running_mean, self.running_var, 0)
-        flat = x.detach().flatten(2)
-        sums = flat.sum(dim=2, dtype=torch.float32)
-        squares = torch.linalg.vector_norm(flat, dim=2, dtype=torch.float32).square()
+        flat, dtype = x.detach().flatten(2), self.running_mean.dtype
+        sums = flat.sum(dim=2, dtype=dtype)
+        squares = torch.linalg.vector_norm(flat, dim=2, dtype=dtype).square()
         first, second = (part.double().sum(dim=0) + (copies - 1) * part[-1].double() for part in (sums, squares))
         count = (len(x) + copies - 1) * flat.shape[2]
         mean = first / count
         variance = (second / count - mean.square()).clamp(min=0)
         if self.recording:
-            self.running_mean.lerp_(mean.float(), self.momentum)
-            self.running_var.lerp_((variance * (count / (count - 1))).float(), self.momentum)
+            self.running_mean.lerp_(mean.to(dtype), self.momentum)
+            self.running_var.lerp_((variance * (count / (count - 1))).to(dtype), self.momentum)
             self.num_batches_tracked += 1
-        return Statistics(mean.float(), variance.float(), count)
+        return Statistics(mean.to(dtype), variance.to(dtype), count)
 
 
 class _Normalise(torch.autograd.Function):

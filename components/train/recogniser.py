@@ -114,32 +114,40 @@ class Recogniser(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(_LOGIT_SCALE))
         self.apply(_initialise)
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the features of each person and joint, averaged over time: ``[N, M, C, V]``.
 
         Args:
             x: one stream of skeletons ``[N, M, T, V, 3]``.
+            present: bool ``[N, M]`` in main memory, False only where a person is all zero. All such persons have the
+                same features: they are computed once and counted in the batch statistics as often as they occur.
+                Default: all are computed.
         """
         batch, persons = x.shape[:2]
+        rows, copies, back = _shared_rows(present)
         x = self.stem(x)
+        if rows is not None:
+            x = x.index_select(0, rows.to(x.device, non_blocking=True))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, copies)
         x = x.mean(dim=2)
+        if back is not None:
+            x = x.index_select(0, back.to(x.device, non_blocking=True))
         return x.view(batch, persons, *x.shape[1:])
 
-    def classify(self, x: Tensor) -> Tensor:
+    def classify(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Return class logits ``[N, classes]`` of skeletons ``[N, M, T, V, 3]``; the other heads are not computed."""
-        return self.classifier(self.features(x).mean(dim=(1, 3)))
+        return self.classifier(self.features(x, present).mean(dim=(1, 3)))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Output:
+    def forward(self, x: Tensor, mask: Tensor, present: Tensor | None = None) -> Output:
         """Compute all heads.
 
         Args:
             x: one stream of skeletons ``[N, M, T, V, 3]``.
             mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream.
-
+            present: as for ``features``.
         """
-        return self.heads(self.features(x), mask)
+        return self.heads(self.features(x, present), mask)
 
     def heads(self, features: Tensor, mask: Tensor) -> Output:
         """Compute all heads from the features ``[N, M, C, V]``.
@@ -152,6 +160,16 @@ class Recogniser(nn.Module):
         per_joint = self.constraint.weight[0] @ features
         constraint = per_joint @ mask.T + self.constraint.bias
         return Output(self.classifier(pooled), constraint, self.alignment(pooled))
+
+
+def _shared_rows(present: Tensor | None) -> tuple[Tensor | None, int, Tensor | None]:
+    """Return which rows to compute, how many persons the last one stands for, and the row of every person."""
+    if present is None or int((~present).sum()) < 2:
+        return None, 1, None
+    chosen = present.flatten()
+    rows, absent = chosen.nonzero()[:, 0], (~chosen).nonzero()[:, 0]
+    back = torch.where(chosen, chosen.cumsum(0) - 1, len(rows))
+    return torch.cat([rows, absent[:1]]), len(absent), back
 
 
 def _initialise(module: nn.Module) -> None:

@@ -54,7 +54,8 @@ class MultiScaleTemporalConv(nn.Module):
         whole = torch.cat(parts, dim=1)
         joints = whole.shape[-1] - 1
         local, virtual = whole.view(-1, joints + 1).split([joints, 1], dim=1)
-        merged = torch.addmm(local, virtual, self.global_weight[None]).view(*whole.shape[:-1], joints)
+        # A copy of the virtual joint is what the backward pass keeps, not the whole behind a view of it.
+        merged = torch.addmm(local, virtual.contiguous(), self.global_weight[None]).view(*whole.shape[:-1], joints)
         return self.merge_norm.then(lambda y: pointwise(y, self.merge.weight, self.merge.bias), merged, copies)
 
     def _scales(self, active: Tensor) -> Tensor:
