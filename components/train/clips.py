@@ -37,7 +37,7 @@ class ClipSource:
             float32 ``[B, M, T, V, 3]``; a person that a sample lacks is all zero.
         """
         person = torch.arange(self.persons)[None, :, None]
-        present = person < self.counts[samples][:, None, None]
+        present = self.present(samples)[..., None]
         offset = self.first[samples][:, None, None] + person * self.frames[samples][:, None, None]
         offset = torch.where(present, offset, self.first[samples][:, None, None])
         lower = self._rows(offset + frames.lower[:, None, :])
@@ -45,6 +45,10 @@ class ClipSource:
             upper = self._rows(offset + frames.upper[:, None, :])
             lower = lower.lerp(upper, frames.weight[:, None, :, None, None].to(self.device, torch.float32))
         return lower.mul_(present[..., None, None].to(self.device))
+
+    def present(self, samples: Tensor) -> Tensor:
+        """Return which persons the samples have: bool ``[B, M]`` in main memory."""
+        return torch.arange(self.persons) < self.counts[samples][:, None]
 
     def _rows(self, rows: Tensor) -> Tensor:
         # Whole rows are copied several times faster than by indexing three dimensions.

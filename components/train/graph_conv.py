@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from components.train.layers import BatchNorm, Projection, pointwise
+from components.train.layers import BatchNorm, Pointwise, Projection
 
 
 class AdaptiveGraphConv(nn.Module):
@@ -29,11 +29,11 @@ class AdaptiveGraphConv(nn.Module):
         self.graph = nn.Parameter(graph.clone())
         self.relation_scale = nn.Parameter(torch.zeros(()))
         self.attention_scale = nn.Parameter(torch.zeros(()))
-        self.pre = nn.Conv2d(channels_in, channels_out, 1)
+        self.pre = Pointwise(channels_in, channels_out)
         self.pre_norm = BatchNorm(channels_out)
         self.source = nn.Conv1d(channels_in, channels_out, 1)
         self.target = nn.Conv1d(channels_in, channels_out, 1)
-        self.post = nn.Conv2d(channels_out, channels_out, 1)
+        self.post = Pointwise(channels_out, channels_out)
         self.norm = BatchNorm(channels_out)
         self.shortcut = Projection(channels_in, channels_out) if channels_in != channels_out else None
 
@@ -47,15 +47,12 @@ class AdaptiveGraphConv(nn.Module):
 
         def mix(features: Tensor) -> Tensor:
             split = features.unflatten(1, (self.subsets, -1))
-            return pointwise((split @ self._graphs(mean)).flatten(1, 2), self.post.weight, self.post.bias)
+            return self.post((split @ self._graphs(mean)).flatten(1, 2))
 
-        mixed = self.pre_norm.then(mix, pointwise(x, self.pre.weight, self.pre.bias), copies)
+        mixed = self.pre_norm.then(mix, self.pre(x), copies)
         if self.shortcut is None:
             return self.norm.then(consume, mixed, copies, added=x)
-        conv, norm = self.shortcut
-        return self.norm.then(
-            consume, mixed, copies, added=pointwise(x, conv.weight, conv.bias), added_norm=norm
-        )
+        return self.norm.then(consume, mixed, copies, added=self.shortcut.conv(x), added_norm=self.shortcut.norm)
 
     def _graphs(self, mean: Tensor) -> Tensor:
         """Return the graphs of every sample, branch and channel: ``[N, K, c, V, V]``."""

@@ -12,6 +12,7 @@ from components.contracts.history import EpochRecord
 from components.contracts.scores import Scores
 from components.contracts.skeleton import Layout
 from components.train.clips import ClipSource
+from components.train.folding import fold
 from components.train.inputs import test_features
 from components.train.recogniser import Recogniser
 
@@ -23,13 +24,13 @@ def probabilities(
     model: Recogniser, source: ClipSource, samples: Tensor, stage: TrainStage, layout: Layout, stream: str
 ) -> np.ndarray:
     """Return float32 ``[N, classes]``: softmax of each clip, then the mean over clips (QUIRKS 31)."""
-    model.eval()
+    folded = fold(model)
     rows = []
     for batch in samples.split(_BATCH):
         total = torch.zeros(len(batch), len(stage.data.classes), device=source.device)
         for clip in range(stage.train.test_clips):
             features = test_features(source, batch, stage, layout, stream, clip)
-            total += model.classify(features).softmax(dim=1)
+            total += folded.classify(features, source.present(batch)).softmax(dim=1)
         rows.append(total / stage.train.test_clips)
     return torch.cat(rows).cpu().numpy().astype(np.float32)
 

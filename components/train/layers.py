@@ -5,7 +5,7 @@ rows of all empty persons are the same. So the last row may stand for several pe
 once and weighs that much in the batch statistics, which leaves function and gradient as they were.
 
 What an activation function made is not kept for the backward pass but made again from the batch norm's input
-(Chen et al. 2016, "Training deep nets with sublinear memory cost", with the cheapest of operations): half of the memory.
+(Chen et al. 2016, "Training deep nets with sublinear memory cost", with the cheapest of operations): half the memory.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,20 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 
-def pointwise(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """1×1 convolution of ``[R, C, T, V]`` as a matrix product: on CPUs up to twice as fast as a convolution.
+class Pointwise(nn.Conv2d):
+    """1×1 convolution of ``[R, C, T, V]``, every ``stride`` frames, as a matrix product: faster on CPUs."""
 
-    Args:
-        weight: ``[C_out, C, 1, 1]``.
-        bias: ``[C_out]``.
-    """
+    bias: Tensor
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+        super().__init__(channels_in, channels_out, 1, stride=(stride, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return project(x[:, :, :: self.stride[0]], self.weight, self.bias)
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Multiply the channels of ``[R, C, T, V]`` by a matrix ``[C_out, C, 1, 1]`` and add ``[C_out]``."""
     rows, _, frames, joints = x.shape
     matrix = weight.flatten(1).expand(rows, -1, -1)
     return torch.baddbmm(bias[:, None], matrix, x.flatten(2)).view(rows, -1, frames, joints)
@@ -48,8 +55,15 @@ class BatchNorm(nn.BatchNorm2d):
     Eager PyTorch on CPUs computes the statistics of contiguous tensors five times more slowly than two sums do.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     recording = True
     """Whether running statistics move: not when a forward pass is repeated."""
+    folded = False
+    """Whether the convolution before it does its work (see ``components.train.folding``)."""
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
         return self.normalise(x, self.statistics(x, copies), copies)
@@ -63,12 +77,14 @@ class BatchNorm(nn.BatchNorm2d):
         added: Tensor | None = None,
         added_norm: BatchNorm | None = None,
     ) -> Tensor:
-        """Return ``consume(relu(norm(x) + added_norm(added)))``, keeping only ``x`` and ``added`` for the backward pass.
+        """Return ``consume(relu(norm(x) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
 
         Without ``added_norm`` the latter is added as it is.
         """
         statistics = self.statistics(x, copies)
-        added_statistics = added_norm.statistics(added, copies) if added_norm is not None else None
+        added_statistics = statistics
+        if added is not None and added_norm is not None:
+            added_statistics = added_norm.statistics(added, copies)
 
         def run(x: Tensor, added: Tensor | None) -> Tensor:
             out = self.normalise(x, statistics, copies)
@@ -82,6 +98,8 @@ class BatchNorm(nn.BatchNorm2d):
 
     def normalise(self, x: Tensor, statistics: Statistics, copies: int) -> Tensor:
         """Apply batch norm with statistics of ``x`` itself (training) or running ones."""
+        if self.folded:
+            return x
         if not self.training:
             return F.batch_norm(x, statistics.mean, statistics.variance, self.weight, self.bias, eps=self.eps)
         return _Normalise.apply(x, self.weight, self.bias, statistics, copies, self.eps)
@@ -144,12 +162,18 @@ class Projection(nn.Sequential):
     """1×1 convolution, every ``stride`` frames, and batch norm."""
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
-        super().__init__(nn.Conv2d(channels_in, channels_out, 1, stride=(stride, 1)), BatchNorm(channels_out))
-        self.stride = stride
+        super().__init__(Pointwise(channels_in, channels_out, stride), BatchNorm(channels_out))
+
+    @property
+    def conv(self) -> Pointwise:
+        return cast(Pointwise, self[0])
+
+    @property
+    def norm(self) -> BatchNorm:
+        return cast(BatchNorm, self[1])
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
-        conv, norm = self
-        return norm(pointwise(x[:, :, :: self.stride], conv.weight, conv.bias), copies)
+        return self.norm(self.conv(x), copies)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from components.contracts.skeleton import Layout
 from components.train.clips import ClipSource
 from components.train.inputs import training_features
 from components.train.losses import Losses, training_loss
-from components.train.mix import skeleton_mix
+from components.train.mix import draw_mix, mix
 from components.train.recogniser import Recogniser
 
 
@@ -51,7 +51,8 @@ class Tally:
         values = torch.stack([getattr(losses, name).detach() for name in self.names])
         self.sums += values * len(labels)
         classes = logits.shape[1]
-        self.confusion += torch.bincount(labels * classes + logits.argmax(1), minlength=classes * classes)
+        cells = labels * classes + logits.argmax(1)
+        self.confusion.scatter_add_(0, cells, torch.ones_like(cells))
         self.samples += len(labels)
 
     def confusion_matrix(self) -> np.ndarray:
@@ -129,12 +130,13 @@ class Trainer:
         clips = self._training_clips(batch, generator)
         labels = self.source.labels[batch].to(self.source.device)
         mixed_labels = None
-        inputs = clips
+        inputs, present = clips, self.source.present(batch)
         if config.mix:
-            classes = len(self.stage.data.classes)
-            mixed, mixed_labels = skeleton_mix(clips, labels, classes, self.layout, generator)
+            drawn = draw_mix(len(batch), config.frames, self.layout, generator)
+            mixed, mixed_labels = mix(clips, labels, len(self.stage.data.classes), drawn)
             inputs = torch.cat([clips, mixed])
-        output = self.model(inputs, self.guidance.mask)
+            present = torch.cat([present, present | present.roll(-drawn.shift, dims=0)])
+        output = self.model(inputs, self.guidance.mask, present)
         losses = training_loss(
             output,
             labels,

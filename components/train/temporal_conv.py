@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from components.train.layers import BatchNorm, pointwise
+from components.train.layers import BatchNorm, Pointwise, project
 
 
 class MultiScaleTemporalConv(nn.Module):
@@ -25,21 +25,21 @@ class MultiScaleTemporalConv(nn.Module):
         normed = [branch for branch in branches if branch != "1x1"]
         width = channels // len(branches)
         self.widths = [channels - width * (len(branches) - 1)] + [width] * (len(normed) - 1)
-        self.project = nn.Conv2d(channels, sum(self.widths), 1)
+        self.project = Pointwise(channels, sum(self.widths))
         self.project_norm = BatchNorm(sum(self.widths))
         self.branches = nn.ModuleList(_branch(branch, w, stride) for branch, w in zip(normed, self.widths, strict=True))
         self.stride = stride
-        self.plain = nn.Conv2d(channels, width, 1, stride=(stride, 1)) if "1x1" in branches else None
+        self.plain = Pointwise(channels, width, stride) if "1x1" in branches else None
         self.global_weight = nn.Parameter(torch.zeros(joints))
         self.merge_norm = BatchNorm(channels)
-        self.merge = nn.Conv2d(channels, channels, 1)
+        self.merge = Pointwise(channels, channels)
         self.norm = BatchNorm(channels)
 
     def spread(self, x: Tensor) -> Tensor:
         """Project ``[N, C, T, V]`` for all branches, the virtual joint appended: ``[N, C, T, V + 1]``."""
         x = torch.cat([x, x.mean(dim=-1, keepdim=True)], dim=-1)
         parts = [self.project] if self.plain is None else [self.project, self.plain]
-        return pointwise(x, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+        return project(x, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
 
     def forward(self, spread: Tensor, copies: int) -> Tensor:
         """Run the branches on what ``spread`` made.
@@ -56,7 +56,7 @@ class MultiScaleTemporalConv(nn.Module):
         local, virtual = whole.view(-1, joints + 1).split([joints, 1], dim=1)
         # A copy of the virtual joint is what the backward pass keeps, not the whole behind a view of it.
         merged = torch.addmm(local, virtual.contiguous(), self.global_weight[None]).view(*whole.shape[:-1], joints)
-        return self.merge_norm.then(lambda y: pointwise(y, self.merge.weight, self.merge.bias), merged, copies)
+        return self.merge_norm.then(self.merge, merged, copies)
 
     def _scales(self, active: Tensor) -> Tensor:
         split = active.split(self.widths, dim=1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.contracts.config import ModelConfig
+from components.train.folding import fold
 from components.train.layers import BatchNorm
 from components.train.recogniser import Recogniser
 
@@ -38,7 +42,63 @@ def results(network: Recogniser, x: Tensor, present: Tensor | None) -> dict[str,
     """Return outputs, gradients and running statistics of one training step."""
     output = network(x, MASK.double(), present)
     heads = {"logits": output.logits, "constraint": output.constraint, "alignment": output.alignment}
-    (output.logits.log_softmax(1)[:, 0] + output.constraint.sin().sum(1) + output.alignment.square().sum(1)).sum().backward()
-    gradients = {f"gradient of {name}": array.grad for name, array in network.named_parameters() if array.grad is not None}
+    (
+        output.logits.log_softmax(1)[:, 0] + output.constraint.sin().sum(1) + output.alignment.square().sum(1)
+    ).sum().backward()
+    gradients = {
+        f"gradient of {name}": array.grad for name, array in network.named_parameters() if array.grad is not None
+    }
     assert len(gradients) == len(list(network.parameters())) - 1  # the loss does without the logit scale
     return heads | gradients | dict(network.named_buffers())
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        torch.testing.assert_close(
+            found[name], array, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@pytest.mark.parametrize("stem", ["embedding", "plain"])
+def test_absent_persons_computed_once_train_alike(stem: str) -> None:
+    x, present = clips()
+    same(results(recogniser(stem), x, present), results(recogniser(stem), x, None))
+
+
+@pytest.mark.parametrize("stem", ["embedding", "plain"])
+def test_absent_persons_computed_once_are_recognised_alike(stem: str) -> None:
+    network = recogniser(stem).eval()
+    x, present = clips()
+    rows = []
+    network.blocks[0].register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    with torch.no_grad():
+        torch.testing.assert_close(network.classify(x, present), network.classify(x))
+    assert rows == [8, 10]  # seven who are there and one for three who are not
+
+
+def test_folded_recogniser_is_the_same_function() -> None:
+    network = recogniser().eval()
+    x, present = clips()
+    before = copy.deepcopy(network.state_dict())
+    folded = fold(network)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.classify(x, present), network.classify(x))
+    same(dict(network.state_dict()), before)
+
+
+@pytest.mark.parametrize("shape", [(7, 6, 5, 4), (3, 2, 1, 9)])
+def test_batch_norm_is_that_of_pytorch(shape: tuple[int, ...]) -> None:
+    ours, theirs = BatchNorm(shape[1]).double(), nn.BatchNorm2d(shape[1]).double()
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 2
+    found = []
+    for norm in (ours, theirs):
+        with torch.no_grad():
+            norm.weight.copy_(torch.linspace(-1, 2, shape[1]))
+            norm.bias.copy_(torch.linspace(1, -1, shape[1]))
+        given = x.clone().requires_grad_()
+        out = norm(given)
+        out.sin().sum().backward()
+        found.append({"out": out, "x": given.grad, "weight": norm.weight.grad, **norm.state_dict()})
+    same(*found)
