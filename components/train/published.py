@@ -70,9 +70,22 @@ def test_checkpoint(stage: TrainStage, data: Path, source: Path, output: Path, *
     return float((result.probabilities.argmax(1) == result.labels).mean())
 
 
+class _Ignored:
+    """Stands for what mmcv's trainer keeps beside the weights, such as the best accuracy as a NumPy scalar."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def __setstate__(self, _: Any) -> None: ...
+
+
+_BESIDE_WEIGHTS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode")
+
+
 def _state_dict(source: Path) -> dict[str, np.ndarray]:
     try:
-        loaded: Any = torch.load(source, map_location="cpu", weights_only=True)
+        # Not what the file names is called in the end, but our stand-in.
+        with torch.serialization.safe_globals([(_Ignored, name) for name in _BESIDE_WEIGHTS]):
+            loaded: Any = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"{source}: no such file") from None
     except Exception as error:  # a hostile file makes torch raise nearly anything

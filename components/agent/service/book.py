@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.agent.service.messages import ENDED, Files, RoundRequest, RoundStatus, pack
 from components.contracts import constraints
-from components.contracts.config import describe
+from components.contracts.documents import describe
 from components.contracts.errors import InputError
 from components.contracts.store import store_for
 from components.contracts.store.documents import Claim, Documents, documents_at
