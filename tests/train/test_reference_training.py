@@ -143,17 +143,18 @@ def test_scores_of_clips_are_averaged_as_probabilities(golden_dir: Path, monkeyp
         def __init__(self) -> None:
             self.clips = iter(clip_scores.unbind(dim=1))
 
-        def eval(self) -> None: ...
-
-        def classify(self, _: torch.Tensor) -> torch.Tensor:
+        def classify(self, *_: object) -> torch.Tensor:
             return next(self.clips)
 
     class Source:
         device = torch.device("cpu")
 
+        def present(self, _: torch.Tensor) -> None: ...
+
     stage = experiment(test_clips=10).stage_train("j")
     classes = tuple(str(number) for number in range(60))
     stage = stage.model_copy(update={"data": stage.data.model_copy(update={"classes": classes})})
+    monkeypatch.setattr(inference, "fold", lambda model: model)
     monkeypatch.setattr(inference, "test_features", lambda *_: torch.zeros(3))
     found = inference.probabilities(Recorded(), Source(), torch.arange(3), stage, load_layout("ntu25"), "j")  # type: ignore[arg-type]
     np.testing.assert_allclose(found, expected, atol=1e-6)
