@@ -54,8 +54,9 @@ def evaluate(
             LOG.warning("%s: %s", check["name"], check["text"])
     for notice in metrics["notices"]:
         LOG.warning("%s: %s", notice["kind"], notice["text"])
-    html = render(stage, inputs, metrics)
-    made = report.Report(html=html, metrics=metrics, predictions=_predictions(headline_of(stage, inputs), inputs))
+    headline = headline_of(stage, inputs)
+    html = render(stage, inputs, headline, metrics)
+    made = report.Report(html=html, metrics=metrics, predictions=_predictions(headline, inputs))
     report.write(output, made, made_from=inputs.digests, config=stage)
 
 

@@ -8,7 +8,7 @@ and the worst improve by themselves. The experiment is a second run without an a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
@@ -29,10 +29,13 @@ MOST_MOVING = 8
 Pairs = npt.NDArray[np.bool_]
 
 
-def loop(inputs: Inputs, ensembles: Mapping[int, Fused]) -> dict[str, Any]:
-    """Describe the loop.
+def loop(inputs: Inputs, ensembles: Mapping[int, Fused], said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Describe the loop. ``said`` is what ``guidance`` returned.
 
     Returns:
+        ``rounds``: per round after which the agent spoke, over all streams, ``round``, ``asked``, ``answered``,
+        ``joints_changed``, ``descriptions_changed``, ``tokens``, ``cost`` and ``top1`` of the ensemble in this round
+        and the next (None where unknown);
         ``told`` (number of classes, over streams and rounds, about which the agent said something new),
         ``asked``, ``tokens``, ``cost`` (sums; None where unknown); ``steps``: the configured ensemble from each round
         to the next, and ``streams``: each stream from its first round to its last, both as ``statistics.Paired``
@@ -44,6 +47,7 @@ def loop(inputs: Inputs, ensembles: Mapping[int, Fused]) -> dict[str, Any]:
     plans = [constraints.plan for constraints in told if constraints.plan]
     spent = [constraint.provenance for constraints in told for constraint in constraints.classes]
     return {
+        "rounds": _rounds(ensembles, said),
         "told": sum(new for _, new in addressed.values()),
         "asked": sum(one.asked for plan in plans for one in plan.classes) if plans else None,
         "tokens": sum(one.prompt_tokens + one.completion_tokens for one in spent),
@@ -53,6 +57,29 @@ def loop(inputs: Inputs, ensembles: Mapping[int, Fused]) -> dict[str, Any]:
         "effect": _effect(inputs, {key: pairs for key, (pairs, _) in addressed.items()}),
         "slopes": _slopes(ensembles, [pairs for pairs, _ in addressed.values()]),
     }
+
+
+def _rounds(ensembles: Mapping[int, Fused], said: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for number in sorted({entry["round"] for entry in said} - {0}):
+        entries = [entry for entry in said if entry["round"] == number]
+        both = [ensembles.get(each) for each in (number, number + 1)]
+        sums = {key: _sum(entries, key) for key in ("asked", "joints_changed", "descriptions_changed", "cost")}
+        rows.append(
+            {
+                "round": number,
+                "answered": sum(entry["status"].get("answered", 0) for entry in entries),
+                "tokens": sum(entry["prompt_tokens"] + entry["completion_tokens"] for entry in entries),
+                "top1": [float(_right(one).mean()) if one else None for one in both],
+                **sums,
+            }
+        )
+    return rows
+
+
+def _sum(entries: Sequence[dict[str, Any]], key: str) -> Any:
+    known = [entry[key] for entry in entries if entry[key] is not None]
+    return round(sum(known), 6) if known else None
 
 
 def _addressed(inputs: Inputs, key: tuple[str, int]) -> tuple[Pairs, int]:

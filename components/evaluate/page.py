@@ -1,22 +1,35 @@
-"""Renders ``report.html``: one file with its style and pictures inside, no script, no network."""
+"""Renders ``report.html``: one file with its style, pictures and one small script inside, no network.
+
+Everything can be read without the script, which only enlarges the confusion matrix; the page's content security policy
+names the script's hash and allows nothing else to run or load.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.contracts.config import EvaluateStage, TrainStage
 from components.contracts.skeleton import STREAM_NAMES
+from components.evaluate import wording
+from components.evaluate.ensemble import Fused
+from components.evaluate.figures import confused_strips
 from components.evaluate.inputs import Inputs
-from components.evaluate.pictures import accuracy_chart, loss_chart, matrix_picture
+from components.evaluate.matrix import matrix_picture
+from components.evaluate.pictures import accuracy_chart, loss_chart, reliability_picture, slopes, whiskers
+from components.evaluate.story import MORE_TRAINING, by, gained, story
 
-_NO_VALUE = "–"
-_MINUS = "−"
+_MOST_TOLD = 12
+"""Classes per stream and round of which the page says what was told; all stand in metrics.json."""
+_MOST_TOLD_AT_ALL = 400
 
 
-def render(stage: EvaluateStage, inputs: Inputs, metrics: dict[str, Any]) -> str:
+def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: dict[str, Any]) -> str:
     """Return the page. ``metrics`` is what ``summary.summarise`` made of the same inputs."""
     environment = Environment(
         loader=PackageLoader("components.evaluate"),
@@ -25,38 +38,57 @@ def render(stage: EvaluateStage, inputs: Inputs, metrics: dict[str, Any]) -> str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, points=_points, weight=_weight, joint=_joint)
+    environment.filters.update(
+        percent=wording.percent,
+        points=wording.points,
+        points_span=wording.points_span,
+        p_value=wording.p_value,
+        span=wording.span,
+        joint=wording.joint,
+        money=wording.money,
+        number=lambda value: f"{value:g}",
+    )
+    script = _template_source(environment, "matrix.js")
     return environment.get_template("report.html.j2").render(
-        **metrics,
+        **{key: value for key, value in metrics.items() if key != "loop"},
+        guided=metrics["loop"],  # within Jinja, "loop" is something else
         stream_names=STREAM_NAMES,
         rounds=inputs.rounds,
+        by=by(metrics),
+        answers=story(metrics),
+        gained=gained(metrics["gain"]) if metrics["gain"] else "",
+        more_training=MORE_TRAINING,
         round_rows=_round_rows(metrics),
-        final_rows=_final_rows(metrics),
-        matrix=matrix_picture(metrics["confusion"], metrics["data"]["classes"]),
+        final_rows=list(zip(metrics["last"], whiskers(metrics["last"]), strict=True)),
+        matrix=matrix_picture(np.asarray(metrics["confusion"]), metrics["data"]["classes"]),
         charts=[chart for chart in (accuracy_chart(metrics), loss_chart(metrics)) if chart],
+        slopes=slopes(metrics),
+        reliability=reliability_picture(metrics),
+        strips=confused_strips(inputs, headline, metrics),
+        told=_told(metrics),
         digests=inputs.digests,
         configurations=_configurations(stage, inputs),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _percent(value: float | None) -> str:
-    return _NO_VALUE if value is None else f"{value * 100:.1f}\u202f%"
+def _template_source(environment: Environment, name: str) -> str:
+    loader = environment.loader
+    assert loader is not None
+    return loader.get_source(environment, name)[0]
 
 
-def _points(value: float | None) -> str:
-    """A difference of two shares in percentage points, with its sign."""
-    if value is None:
-        return _NO_VALUE
-    text = f"{value * 100:+.1f}"
-    return "0.0" if float(text) == 0 else text.replace("-", _MINUS)
+def _told(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the agent said, the classes whose confusions it addressed first and no more than fit a page."""
+    entries = metrics["constraints"]
+    fair = max(_MOST_TOLD, _MOST_TOLD_AT_ALL // max(len(entries), 1))
+    return [{**entry, "shown": sorted(entry["classes"], key=_moved)[:fair]} for entry in entries]
 
 
-def _weight(value: float) -> str:
-    return f"{value:g}"
-
-
-def _joint(name: str) -> str:
-    return name.replace("_", " ")
+def _moved(entry: dict[str, Any]) -> tuple[int, int]:
+    before, after = entry["mistaken"]
+    return (-(before or 0) - (after or 0), entry["label"])
 
 
 def _round_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
@@ -76,18 +108,6 @@ def _with_change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {**row, "change": None if before is None else row["top1"] - before}
         for row, before in zip(rows, earlier, strict=False)
     ]
-
-
-def _final_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every stream alone and every ensemble of the last round."""
-    last = metrics["headline"]["round"]
-    alone = [
-        {**row, "name": f"{STREAM_NAMES[row['stream']]} alone", "streams": [row["stream"]], "weights": [1.0]}
-        for row in metrics["streams"]
-        if row["round"] == last
-    ]
-    together = [{**row, "name": f"{row['name']} ensemble"} for row in metrics["ensembles"] if row["round"] == last]
-    return alone + together
 
 
 def _configurations(stage: EvaluateStage, inputs: Inputs) -> list[dict[str, str]]:

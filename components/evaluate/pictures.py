@@ -12,8 +12,6 @@ from components.contracts.skeleton import STREAM_NAMES
 
 _WIDTH, _HEIGHT = 720.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 24.0, 40.0
-_NAME_LENGTH = 26
-_SMALLEST_LABELLED = 10
 
 
 @dataclass(frozen=True)
@@ -62,29 +60,60 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A non-empty cell of the confusion matrix; ``share`` of the row decides how strong its colour is."""
+class Slope:
+    """One pair of classes over the rounds: its points, and its name at the end, moved to ``label_at``."""
 
-    x: float
-    y: float
-    correct: bool
-    opacity: float
+    name: str
     title: str
-    text: str
+    addressed: bool
+    path: str
+    markers: tuple[Marker, ...]
+    end: tuple[float, float]
+    label_at: float
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """The confusion matrix: ``size`` per cell; row labels to the left of, column labels above the cells."""
+class Slopes:
+    """Confusions over rounds."""
 
-    classes: int
-    size: float
-    left: float
-    top: float
     width: float
     height: float
-    labels: tuple[Tick, ...]
-    cells: tuple[Cell, ...]
+    left: float
+    right: float
+    top: float
+    bottom: float
+    rounds: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Slope, ...]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bin of a reliability diagram: ``accuracy`` and ``confidence`` are heights, ``share`` of the samples."""
+
+    left: float
+    width: float
+    accuracy: float
+    confidence: float
+    share: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The bins on a square of ``side`` SVG units; the diagonal is perfect calibration."""
+
+    side: float
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """An interval and its estimate, along an axis of 100 units."""
+
+    low: float
+    high: float
+    at: float
 
 
 def accuracy_chart(metrics: dict[str, Any]) -> Chart | None:
@@ -199,33 +228,96 @@ def _chart(
     )
 
 
-def matrix_picture(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Matrix:
-    """Lay out a confusion matrix, ``counts[true][predicted]``, for any number of classes.
+def slopes(metrics: dict[str, Any]) -> Slopes | None:
+    """The most confused pairs of classes over the rounds; None after one round or without confusions."""
+    pairs = metrics["loop"]["slopes"]
+    if not pairs or len(pairs[0]["counts"]) < 2:
+        return None
+    numbers = list(pairs[0]["counts"])
+    names = metrics["data"]["classes"]
+    left, right, top, bottom = 40.0, 430.0, 30.0, 310.0
+    step, highest = _nice_scale(max(max(pair["counts"].values()) for pair in pairs))
+    step = max(step, 1.0)  # there is no half sample
+    highest = step * float(np.ceil(highest / step))
+    across = {
+        number: left + 14 + (right - left - 28) * place / (len(numbers) - 1) for place, number in enumerate(numbers)
+    }
 
-    Names stand at the rows and columns as long as cells are large enough to read them; numbers stand in
-    the cells of small matrices. Every non-empty cell says in its tooltip what it counts.
-    """
-    classes = len(names)
-    size = 44.0 if classes <= 12 else 26.0 if classes <= 30 else 14.0 if classes <= 70 else max(3.0, 1000 / classes)
-    short = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
-    labelled = size >= _SMALLEST_LABELLED
-    margin = 30.0 + (max(len(name) for name in short) * (6.6 if size >= 20 else 5.8) if labelled else 0.0)
-    labels = tuple(Tick((row + 0.5) * size, name) for row, name in enumerate(short)) if labelled else ()
-    cells = []
-    for true, row in enumerate(counts):
-        total = sum(row)
-        for predicted, count in enumerate(row):
-            if count:
-                share = count / total
-                cells.append(
-                    Cell(
-                        x=predicted * size,
-                        y=true * size,
-                        correct=true == predicted,
-                        opacity=round(0.12 + 0.88 * share, 3),
-                        title=f"{names[true]} → {names[predicted]}: {count} of {total} ({share:.1%})",
-                        text=str(count) if size >= 20 else "",
-                    )
-                )
-    side = classes * size
-    return Matrix(classes, size, margin, margin, side + margin + 6, side + margin + 6, labels, tuple(cells))
+    def height(count: float) -> float:
+        return bottom - (bottom - top) * count / highest
+
+    ends = [height(pair["counts"][numbers[-1]]) for pair in pairs]
+    lines = []
+    for pair, label_at in zip(pairs, _spread(ends, 15.0, top, bottom + 8), strict=True):
+        one, two = (names[label] for label in pair["classes"])
+        points = [(across[number], height(count)) for number, count in pair["counts"].items()]
+        said = ", ".join(f"{count} in round {number}" for number, count in pair["counts"].items())
+        markers = tuple(
+            Marker(x, y, f"{one} – {two}: {count} in round {number}")
+            for (x, y), (number, count) in zip(points, pair["counts"].items(), strict=True)
+        )
+        title = f"{one} – {two}: {said}"
+        lines.append(
+            Slope(_short_pair(one, two), title, pair["addressed"], _path(points), markers, points[-1], label_at)
+        )
+    return Slopes(
+        width=780.0,
+        height=bottom + 16,
+        left=left,
+        right=right,
+        top=top,
+        bottom=bottom,
+        rounds=tuple(Tick(x, f"round {number}") for number, x in across.items()),
+        y_ticks=tuple(Tick(height(step * place), f"{step * place:g}") for place in range(round(highest / step) + 1)),
+        lines=tuple(lines),
+    )
+
+
+def _short_pair(one: str, two: str) -> str:
+    limit = 23
+    return " – ".join(name if len(name) <= limit else f"{name[: limit - 1]}…" for name in (one, two))
+
+
+def _spread(places: Sequence[float], apart: float, top: float, bottom: float) -> list[float]:
+    """Move labels up or down as little as a simple sweep can, so that they do not overlap."""
+    order = sorted(range(len(places)), key=lambda index: (places[index], index))
+    moved, last = list(places), top - apart
+    for index in order:
+        moved[index] = last = max(places[index], last + apart)
+    limit = bottom
+    for index in reversed(order):
+        moved[index] = limit = min(moved[index], limit)
+        limit -= apart
+    return moved
+
+
+def reliability_picture(metrics: dict[str, Any], side: float = 260.0) -> Reliability:
+    """Accuracy against confidence, per bin of confidence."""
+    bins = metrics["calibration"]["bins"]
+    most = max(one["samples"] for one in bins)
+    return Reliability(
+        side,
+        tuple(
+            Bar(
+                left=one["low"] * side,
+                width=(one["high"] - one["low"]) * side,
+                accuracy=one["accuracy"] * side,
+                confidence=one["confidence"] * side,
+                share=one["samples"] / most,
+                title=f"confidence {one['low']:.0%} to {one['high']:.0%}: {one['samples']} samples, "
+                f"mean confidence {one['confidence']:.1%}, right {one['accuracy']:.1%}",
+            )
+            for one in bins
+        ),
+    )
+
+
+def whiskers(rows: Sequence[dict[str, Any]]) -> list[Whisker]:
+    """The top-1 intervals of rows on one common axis."""
+    low = min(row["interval"]["low"] for row in rows)
+    span = max(max(row["interval"]["high"] for row in rows) - low, 1e-9)
+
+    def place(value: float) -> float:
+        return 3 + 94 * (value - low) / span
+
+    return [Whisker(place(row["interval"]["low"]), place(row["interval"]["high"]), place(row["top1"])) for row in rows]

@@ -81,7 +81,7 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> dict[str, Any]:
     last = inputs.rounds[-1]
     headline = ensembles[last]
     counts = metrics.confusion_matrix(headline.probabilities, headline.labels)
-    rows = _ensembles(inputs, ensembles)
+    rows, said = _ensembles(inputs, ensembles), guidance(inputs)
     return {
         "name": stage.name,
         "description": stage.description,
@@ -105,8 +105,8 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> dict[str, Any]:
         "confusion": counts.tolist(),
         "confused_pairs": [asdict(pair) for pair in metrics.most_confused(counts, MOST_CONFUSED)],
         "classes": _classes(stage, ensembles),
-        "constraints": guidance(inputs),
-        "loop": loop(inputs, ensembles),
+        "constraints": said,
+        "loop": loop(inputs, ensembles, said),
         "history": _history(inputs),
     }
 

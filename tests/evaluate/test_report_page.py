@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +54,7 @@ class Page(HTMLParser):
         self.open.pop()
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style",):
+        if self.open and self.open[-1] not in ("style", "script"):
             self.text.append(data)
 
     def all(self, tag: str) -> Iterator[dict[str, str | None]]:
@@ -111,9 +113,11 @@ class TestForm:
             assert box.get("tabindex") == "0"
             assert box.get("aria-label") or box.get("aria-labelledby")
 
-    def test_nothing_is_loaded_and_nothing_runs(self, run: Run, tmp_path: Path) -> None:
+    def test_nothing_is_loaded_and_only_our_script_runs(self, run: Run, tmp_path: Path) -> None:
         html, page = page_of(run, tmp_path / "r")
-        assert not list(page.all("script"))
+        assert [script.get("type") for script in page.all("script")] == ["application/json", None]
+        script = html.rpartition("<script>")[2].partition("</script>")[0]
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         links = [
             attributes[name] or "" for _, attributes in page.tags for name in ("src", "href") if name in attributes
         ]
@@ -121,7 +125,10 @@ class TestForm:
         assert not re.search(r"@import|url\(", html)
         assert all(not name.startswith("on") for _, attributes in page.tags for name in attributes)
         policy = next(meta for meta in page.all("meta") if meta.get("http-equiv"))
-        assert (policy["content"] or "").startswith("default-src 'none'")
+        rules = dict((rule.split(maxsplit=1)) for rule in (policy["content"] or "").split("; "))
+        assert rules["default-src"] == "'none'"
+        assert rules["script-src"] == f"'sha256-{digest}'"
+        assert not re.search(r"fetch|XMLHttp|import\(|eval|https?:(?!//www\.w3\.org/2000/svg)", script)
 
     def test_same_bytes_twice(self, run: Run, tmp_path: Path) -> None:
         pages = []
@@ -135,7 +142,8 @@ class TestForm:
         made = experiment(len(HOSTILE), data__classes=HOSTILE, description=HOSTILE[0], data__protocols={
             "cross": {"train": HOSTILE[1], "test": "test", "label": HOSTILE[0]}})  # fmt: skip
         html, page = page_of(make_run(tmp_path / "run", made), tmp_path / "r")
-        assert "<script" not in html
+        assert len(list(page.all("script"))) == 2
+        assert "<script>alert" not in html
         assert "<img" not in html
         assert not list(page.all("img"))
         for name in HOSTILE:
@@ -146,13 +154,16 @@ class TestContent:
     def test_headline(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
         headline = report.open(tmp_path / "r").metrics["headline"]
+        low, high = (f"{headline['intervals']['top1'][end] * 100:.1f}" for end in ("low", "high"))
         shown = f"{headline['top1'] * 100:.1f} % top-1 by the ensemble of 2 streams after round 2"
-        assert shown in page.words
-        assert f"{headline['correct']} of 24 test samples, protocol “cross-subject”" in page.words
+        assert f"{shown}: {headline['correct']} of 24 test samples, 95 % interval {low} to {high} %" in page.words
+        assert "protocol “cross-subject”" in page.words
 
     def test_a_gain_is_said_with_its_caveat(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
-        assert re.search(r"From round 1 to round 2 it gained \+\d+\.\d points \(\d+ samples?\)", page.words)
+        assert re.search(
+            r"From round 1 to round 2 the ensemble gained \+\d+\.\d points \(\d+ samples?; 95 % ", page.words
+        )
         assert "A later round has also trained for more epochs" in page.words
 
     @pytest.mark.parametrize(
@@ -165,7 +176,7 @@ class TestContent:
             made = _with_equal_rounds(made, tmp_path / "equal")
         _, page = page_of(made, tmp_path / "r")
         assert re.search(expected, page.words)
-        assert "it gained +" not in page.words
+        assert "gained +" not in page.words
 
     def test_notices(self, tmp_path: Path) -> None:
         protocols = {"cross": {"train": "train", "test": "test", "label": "published, leaky; synthetic"}}
@@ -173,7 +184,8 @@ class TestContent:
         _, page = page_of(make_run(tmp_path / "run", made), tmp_path / "r")
         assert "Synthetic data." in page.words
         assert "Leaking protocol." in page.words
-        assert sum(1 for attributes in page.all("div") if attributes.get("class") == "notice") == 2
+        classes = [attributes.get("class") for attributes in page.all("div")]
+        assert (classes.count("notice"), classes.count("notice bad")) == (1, 1)
 
     def test_joints_are_named(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
@@ -191,7 +203,9 @@ class TestContent:
         _, page = page_of(run, tmp_path / "r")
         counts = report.open(tmp_path / "r").metrics["confusion"]
         assert f"class 0 → class 0: {counts[0][0]} of 6" in page.words
-        cells = [attributes for attributes in page.all("rect") if "fill-opacity" in attributes]
+        cells = [
+            rect for rect in page.all("rect") if "fill-opacity" in rect and rect.get("class") in ("right", "wrong")
+        ]
         assert len(cells) == sum(1 for row in counts for count in row if count)
 
     def test_one_stream_and_one_round_without_agent(self, tmp_path: Path) -> None:
