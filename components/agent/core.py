@@ -152,6 +152,7 @@ def _carry_out(
             round_number=round_number,
             max_joints=stage.agent.max_joints,
             fixed_joints=stage.agent.joints == "fixed" and round_number > 0,
+            agreement=stage.agent.joint_weights == "agreement" and round_number > 0,
         )
     return classes
 

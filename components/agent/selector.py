@@ -7,7 +7,7 @@ request a repair, and ``select`` keeps the standing constraint where the answer 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -33,6 +33,7 @@ _SAME_PLACE = (
     ("head", "face", "nose"),
 )
 _SIDES = ("left", "right")
+_FILLERS = {"the", "of", "joint", "joints", "both"}
 _Name = tuple[str, ...]
 
 
@@ -44,21 +45,31 @@ class Resolved:
     unknown: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Ballot:
+    """Critical joints in ascending order, their weights (empty: all 1), and the answers that these count."""
+
+    joints: tuple[int, ...]
+    weights: tuple[float, ...] = ()
+    votes: int = 1
+
+
 def resolve(names: Iterable[str], layout: Layout) -> Resolved:
     """Turn joint names as people and models write them into joint numbers of a layout.
 
     Case, spaces, underscores and hyphens do not matter, nor the order of words ("hand left"), nor a side
-    written as one letter ("l_hand"); common synonyms ("hip center") are known.
+    written as one letter ("l_hand"); common synonyms ("hip center") are known. A joint of two sides named
+    without one, "both hands" or "knee", is both.
     """
     known = _names_of(layout.name)
     joints: dict[int, None] = {}
     unknown = []
     for name in names:
-        number = known.get(_words(name))
-        if number is None:
+        numbers = known.get(_words(name))
+        if numbers is None:
             unknown.append(name)
         else:
-            joints[number] = None
+            joints |= dict.fromkeys(numbers)
     return Resolved(tuple(joints), tuple(unknown))
 
 
@@ -86,6 +97,7 @@ def select(
     round_number: int,
     max_joints: int,
     fixed_joints: bool = False,
+    agreement: bool = False,
 ) -> ClassConstraint:
     """Make the constraint of one class that was asked about.
 
@@ -96,6 +108,7 @@ def select(
         round_number: the round that this is.
         max_joints: the longest list of joints; the first ones of the answer stay.
         fixed_joints: take the description only; the standing joints stay.
+        agreement: weigh joints by how many of the class's answers named them; see ``agreed``.
 
     Returns:
         The new constraint, status ``answered``, or the standing one with a note that says why it stays.
@@ -105,6 +118,12 @@ def select(
     if problem := complaint(reply.answer, question):
         return unchanged(standing, f"unusable answer: {problem}", round_number=round_number, reply=reply)
     resolved = resolve(reply.answer.joints, load_layout(question.layout))
+    if fixed_joints:
+        ballot = Ballot(standing.joints, standing.weights, standing.votes)
+    elif agreement:
+        ballot = agreed(standing, resolved.joints[:max_joints], load_layout(question.layout), max_joints)
+    else:
+        ballot = Ballot(tuple(sorted(resolved.joints[:max_joints])))
     provenance = Provenance(
         status="answered",
         provider=reply.provider,
@@ -120,11 +139,31 @@ def select(
         label=question.label,
         name=question.name,
         description=_clean(reply.answer.description),
-        joints=standing.joints if fixed_joints else tuple(sorted(resolved.joints[:max_joints])),
+        joints=ballot.joints,
+        weights=ballot.weights,
+        votes=ballot.votes,
         told_apart_from=tuple(rival.label for rival in question.rivals),
         shares=tuple(rival.share for rival in question.rivals),
         provenance=provenance,
     )
+
+
+def agreed(standing: ClassConstraint, named: Sequence[int], layout: Layout, max_joints: int) -> Ballot:
+    """Weigh each joint by the share of a class's answers that named it, the standing ones and the new one.
+
+    What the new answer names stays, the rest as far as ``max_joints`` and its weight go. A class without a prior
+    stands for all joints; that is no vote.
+    """
+    if len(standing.joints) == len(layout.joints):
+        return Ballot(tuple(sorted(named)))
+    votes = standing.votes
+    shares = dict(zip(standing.joints, standing.weights or (1.0,) * len(standing.joints), strict=True))
+    weights = {joint: (shares.get(joint, 0.0) * votes + (joint in named)) / (votes + 1) for joint in {*shares, *named}}
+    # The last joint of a layout is never taken in: a mask of all joints singles out none.
+    most = min(max_joints, len(layout.joints) - 1)
+    kept = sorted(weights, key=lambda joint: (joint not in named, -weights[joint], joint))[:most]
+    joints = tuple(sorted(kept))
+    return Ballot(joints, tuple(round(weights[joint], 6) for joint in joints), votes + 1)
 
 
 def unchanged(
@@ -173,20 +212,29 @@ def _words(name: str) -> _Name:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     words = re.findall(r"[a-z0-9]+", spaced.lower())
     joined = [part for word in words for part in re.sub(r"^(left|right)(?=[a-z])", r"\1 ", word).split()]
-    return tuple(sorted(_WORDS.get(word, word) for word in joined))
+    return tuple(sorted(_WORDS.get(word, word) for word in joined if word not in _FILLERS))
 
 
 @lru_cache
-def _names_of(layout_name: str) -> dict[_Name, int]:
-    """Map every name that a joint of the layout goes by to its number."""
+def _names_of(layout_name: str) -> dict[_Name, tuple[int, ...]]:
+    """Map every name that joints of the layout go by to their numbers."""
     layout = load_layout(layout_name)
-    names = {_words(joint): number for number, joint in enumerate(layout.joints)}
+    names: dict[_Name, tuple[int, ...]] = {_words(joint): (number,) for number, joint in enumerate(layout.joints)}
     for group in _SAME_PLACE:
         others = [_words(other) for other in group]
         for number, joint in enumerate(layout.joints):
             words = _words(joint)
             side = tuple(word for word in words if word in _SIDES)
-            if tuple(word for word in words if word not in _SIDES) in others:
+            if _without_side(words) in others:
                 for other in others:
-                    names.setdefault(tuple(sorted(other + side)), number)
+                    names.setdefault(tuple(sorted(other + side)), (number,))
+    for words, numbers in list(names.items()):
+        if "left" in words:
+            both = (*numbers, *names[tuple(sorted((*_without_side(words), "right")))])
+            names.setdefault(_without_side(words), both)
+            names.setdefault(_words(" ".join(f"{word}s" for word in _without_side(words))), both)
     return names
+
+
+def _without_side(words: _Name) -> _Name:
+    return tuple(word for word in words if word not in _SIDES)

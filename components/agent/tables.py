@@ -21,7 +21,7 @@ def constraints_table(found: Constraints) -> Table:
             str(entry.label),
             entry.name,
             entry.description,
-            _joints(found, set(entry.joints)),
+            _weighted(found, entry),
             _names(found, entry.told_apart_from),
             f"{origin.status} ({origin.provider})" + (f": {origin.note}" if origin.note else ""),
         )
@@ -48,7 +48,7 @@ def difference_table(before: Constraints, after: Constraints) -> Table:
             str(new.label),
             new.name,
             f"− {old.description}\n+ {new.description}" if old.description != new.description else "(the same)",
-            _moved(after, set(old.joints), set(new.joints)),
+            _moved(after, old, new),
             told if old.told_apart_from == new.told_apart_from else f"{_names(before, old.told_apart_from)} → {told}",
             new.provenance.status,
         )
@@ -103,9 +103,17 @@ def _joints(found: Constraints, joints: set[int]) -> str:
     return ", ".join(names[joint].replace("_", " ") for joint in sorted(joints))
 
 
-def _moved(found: Constraints, before: set[int], after: set[int]) -> str:
+def _weighted(found: Constraints, entry: ClassConstraint) -> str:
+    if not entry.weights:
+        return _joints(found, set(entry.joints))
+    pairs = zip(entry.joints, entry.weights, strict=True)
+    return ", ".join(f"{_joints(found, {joint})} {weight:.2f}" for joint, weight in pairs)
+
+
+def _moved(found: Constraints, old: ClassConstraint, new: ClassConstraint) -> str:
+    before, after = set(old.joints), set(new.joints)
     if before == after:
-        return "(the same)"
+        return "(the same)" if old.weights == new.weights else f"(the same, other weights) {_weighted(found, new)}"
     signs = (("−", before - after), ("+", after - before))
     return "\n".join(f"{sign} {_joints(found, joints)}" for sign, joints in signs if joints)
 
@@ -114,5 +122,5 @@ def _names(found: Constraints, labels: tuple[int, ...]) -> str:
     return ", ".join(found.classes[label].name for label in labels) or "–"
 
 
-def _guidance(entry: ClassConstraint) -> tuple[str, set[int], tuple[int, ...]]:
-    return entry.description, set(entry.joints), entry.told_apart_from
+def _guidance(entry: ClassConstraint) -> tuple[str, set[int], tuple[float, ...], tuple[int, ...]]:
+    return entry.description, set(entry.joints), entry.weights, entry.told_apart_from

@@ -218,7 +218,8 @@ class AgentConfig(Section):
     ``max_cost``, which needs the model among ``prices``.
 
     ``joints``: ``moving`` takes new critical joints with every answer; with ``fixed`` they stay what round 0
-    made them, and only the descriptions move.
+    made them, and only the descriptions move. ``joint_weights``: ``binary`` gives every critical joint the weight 1,
+    ``agreement`` the share of the class's answers so far, its prior among them, that named it.
 
     ``encoder`` embeds the descriptions: ``minilm`` comes with the installation; ``clip`` is the text tower of the
     open_clip model ``clip_model`` with the weights at ``clip_weights`` (a path or ``s3://`` URI).
@@ -242,6 +243,7 @@ class AgentConfig(Section):
     prices: dict[str, Price] = {}
     joints: Literal["fixed", "moving"] = "moving"
     max_joints: Positive = 12
+    joint_weights: Literal["binary", "agreement"] = "binary"
     encoder: Literal["minilm", "clip"] = "minilm"
     clip_model: str = "ViT-B-32-quickgelu"
     clip_weights: str | None = None

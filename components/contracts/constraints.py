@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from components.contracts.errors import InputError
 from components.contracts.plan import Plan
 from components.contracts.skeleton import load_layout
 
-SCHEMA = Schema("constraints", 1, 1)
+SCHEMA = Schema("constraints", 1, 2)
 
 Status = Literal["prior", "no-prior", "answered", "kept"]
 """prior: from the written priors; no-prior: class name and all joints; answered: by the LLM this round;
@@ -53,6 +53,9 @@ class ClassConstraint(BaseModel):
 
     ``shares`` (from schema 1.1; empty if unknown): per class of ``told_apart_from``, the pair's mistakes per
     sample of this class when it was asked about.
+
+    ``weights`` (from schema 1.2; empty if all are 1): per joint, above 0 and at most 1, how sure it is.
+    ``votes``: the number of answers, the prior among them, that the weights are shares of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +66,8 @@ class ClassConstraint(BaseModel):
     joints: tuple[int, ...] = Field(min_length=1)
     told_apart_from: tuple[int, ...] = ()
     shares: tuple[float, ...] = ()
+    weights: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    votes: int = Field(default=1, ge=1)
     provenance: Provenance
 
 
@@ -88,6 +93,14 @@ class Constraints:
         for row, constraint in enumerate(self.classes):
             mask[row, list(constraint.joints)] = 1.0
         return mask
+
+    def joint_weights(self) -> npt.NDArray[np.float32]:
+        """Return how much each joint counts: float32 ``[classes, V]``, 0 off the mask, 1 on it unless weighted."""
+        weights = self.joint_mask()
+        for row, constraint in enumerate(self.classes):
+            if constraint.weights:
+                weights[row, list(constraint.joints)] = constraint.weights
+        return weights
 
 
 def write(path: Path, constraints: Constraints, *, made_from: Mapping[str, str], config: AgentStage) -> None:
@@ -184,6 +197,8 @@ def _check(path: Path, constraints: Constraints) -> None:
             raise InputError(
                 f"{where}: shares: {len(constraint.shares)} found, {len(constraint.told_apart_from)} expected"
             )
+        if constraint.weights and len(constraint.weights) != len(constraint.joints):
+            raise InputError(f"{where}: weights: {len(constraint.weights)} found, {len(constraint.joints)} expected")
     if constraints.plan is not None and len(constraints.plan.classes) != count:
         raise InputError(f"{path / 'plan.json'}: {len(constraints.plan.classes)} classes found, {count} expected")
 

@@ -125,16 +125,15 @@ class Layout(BaseModel):
         """Turn critical joints into critical positions of a stream.
 
         Args:
-            joint_mask: 0/1, ``[classes, V]``: the critical joints of each class.
+            joint_mask: ``[classes, V]``: 1 or the weight, above 0, of the critical joints of each class, else 0.
             stream: one of ``STREAMS``.
 
         Returns:
-            float32 0/1 ``[classes, V]``: a (k-)bone is critical if a critical joint is at either end,
-            as in the reference (QUIRKS 9).
+            float32 ``[classes, V]``: a (k-)bone is critical if a critical joint is at either end, as in the
+            reference (QUIRKS 9); it weighs what the heavier end weighs.
         """
         pairs = self.pairs(stream)
-        critical = (joint_mask[:, pairs] > 0).any(axis=2)
-        return np.asarray(critical, dtype=np.float32)
+        return np.asarray(joint_mask[:, pairs].max(axis=2), dtype=np.float32)
 
 
 def layout_names() -> list[str]:

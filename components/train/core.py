@@ -153,7 +153,7 @@ def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str) -> Trainer:
         weight_decay=stage.train.weight_decay,
         nesterov=stage.train.momentum > 0,
     )
-    mask = layout.stream_mask(inputs.constraints.joint_mask(), stream)
+    mask = layout.stream_mask(inputs.constraints.joint_weights(), stream)
     return Trainer(
         stage=stage,
         stream=stream,

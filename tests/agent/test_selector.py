@@ -87,7 +87,24 @@ def test_any_text_is_either_a_joint_or_named_as_unknown(names: list[str]) -> Non
     resolved = resolve(names, KINECT)
     assert len(set(resolved.joints)) == len(resolved.joints)
     assert all(0 <= joint < len(KINECT.joints) for joint in resolved.joints)
-    assert len(resolved.joints) + len(resolved.unknown) <= len(names)
+    assert len(resolved.joints) / 2 + len(resolved.unknown) <= len(names)  # a name without a side is both
+
+
+@pytest.mark.parametrize(
+    ("written", "joints"),
+    [
+        ("hands", ("left_hand", "right_hand")),
+        ("both knees", ("left_knee", "right_knee")),
+        ("Elbow", ("left_elbow", "right_elbow")),
+        ("feet", ("left_foot", "right_foot")),
+        ("palms", ("left_hand", "right_hand")),
+        ("left knee joint", ("left_knee",)),
+        ("the wrist of the right", ("right_wrist",)),
+        ("hips", ("pelvis",)),
+    ],
+)
+def test_a_place_without_a_side_is_both_sides(written: str, joints: tuple[str, ...]) -> None:
+    assert resolve([written], KINECT).joints == tuple(KINECT.number(joint) for joint in joints)
 
 
 class TestUsable:
@@ -129,6 +146,61 @@ class TestFixedJoints:
         assert constraint.joints == STANDING.joints
         assert constraint.told_apart_from == (4, 2)
         assert (constraint.provenance.status, constraint.provenance.note) == ("answered", "")
+
+
+def votes(*answers: tuple[str, ...], start: ClassConstraint = STANDING, max_joints: int = 4) -> ClassConstraint:
+    """The constraint after these answers to the same question, one round after the other."""
+    for number, joints in enumerate(answers, start=2):
+        reply = Reply(Answer(description="Fast.", joints=joints), "openai")
+        start = select(QUESTION, reply, start, round_number=number, max_joints=max_joints, agreement=True)
+    return start
+
+
+class TestAgreement:
+    def test_weights_are_the_shares_of_the_answers_that_named_a_joint(self) -> None:
+        constraint = votes(("head", "right_hand"), ("head", "left_hand"))
+        assert constraint.joints == (3, 7, 11)
+        assert constraint.weights == pytest.approx((2 / 3, 1 / 3, 2 / 3), abs=1e-6)
+        assert constraint.votes == 3
+
+    def test_beyond_the_limit_the_least_agreed_goes_but_never_what_was_just_named(self) -> None:
+        constraint = votes(("right_hand", "spine"), ("head", "left_hand", "right_foot"))
+        assert constraint.joints == (3, 7, 11, 19)
+        assert constraint.weights == pytest.approx((1 / 3, 1 / 3, 2 / 3, 1 / 3), abs=1e-6)
+
+    def test_all_joints_for_want_of_a_prior_are_no_vote(self) -> None:
+        everything = STANDING.model_copy(update={"joints": tuple(range(20))})
+        constraint = votes(("head",), start=everything)
+        assert (constraint.joints, constraint.weights, constraint.votes) == ((3,), (), 1)
+
+    def test_an_unusable_answer_is_no_vote(self) -> None:
+        once = votes(("head",))
+        assert votes((), start=once).model_dump(exclude={"provenance"}) == once.model_dump(exclude={"provenance"})
+
+    def test_fixed_joints_keep_their_weights(self) -> None:
+        standing = votes(("head",))
+        reply = Reply(Answer(description="Slow.", joints=("spine",)), "openai")
+        constraint = select(QUESTION, reply, standing, round_number=3, max_joints=4, fixed_joints=True, agreement=True)
+        assert (constraint.joints, constraint.weights, constraint.votes) == ((3, 11), (0.5, 0.5), 2)
+
+    @given(st.data())
+    @settings(max_examples=100, deadline=None)
+    def test_whatever_is_answered_the_mask_is_neither_empty_nor_everything(self, data: st.DataObject) -> None:
+        names = st.sampled_from((*KINECT.joints, "tail", "hands", ""))
+        answers = data.draw(st.lists(st.lists(names, max_size=25).map(tuple), max_size=6))
+        most = data.draw(st.integers(1, 25))
+        agreement = data.draw(st.booleans())
+        constraint = STANDING
+        for number, joints in enumerate(answers, start=2):
+            reply = Reply(Answer(description="Fast.", joints=joints), "openai")
+            constraint = select(QUESTION, reply, constraint, round_number=number, max_joints=most, agreement=agreement)
+            assert 1 <= len(constraint.joints) <= min(most, 19)
+            assert constraint.joints == tuple(sorted(set(constraint.joints)))
+            assert len(constraint.weights) in (0, len(constraint.joints))
+            assert all(0 < weight <= 1 for weight in constraint.weights)
+            known = resolve(joints, KINECT).joints
+            if constraint.provenance.status == "answered":
+                assert set(known[:most]) <= set(constraint.joints)
 
 
 class TestUnusable:

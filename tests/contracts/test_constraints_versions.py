@@ -1,4 +1,4 @@
-"""Constraints of schema 1.0 (no plan, no shares) still open; those of 1.1 hold together."""
+"""Constraints of schema 1.0 (no plan, no shares) and 1.1 (no weights) still open; newer ones hold together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def test_a_version_without_plan_and_shares_opens(tmp_path: Path) -> None:
     file = tmp_path / "c" / "constraints.json"
     document = json.loads(file.read_text())
     for entry in document["classes"]:
-        del entry["shares"]
+        for later in ("shares", "weights", "votes"):
+            del entry[later]
     file.write_text(json.dumps(document))
     seal(tmp_path / "c", Schema("constraints", 1, 0), made_from={}, config={}, about={})
     old = constraints.open(tmp_path / "c")
@@ -47,16 +48,32 @@ def test_plan_comes_back_as_it_was(tmp_path: Path) -> None:
     [
         ({"plan": plan_for(2)}, r"plan\.json: 2 classes found, 3 expected"),
         ({"shares": (0.1, 0.2)}, r"class 0 .*: shares: 2 found, 1 expected"),
+        ({"weights": (0.1,) * 9}, r"class 0 .*: weights: 9 found, \d expected"),
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     write_constraints(tmp_path / "c")
     told = constraints.open(tmp_path / "c")
-    if "shares" in change:
+    if "plan" not in change:
         first = told.classes[0].model_copy(update=change)
         change = {"classes": (first, *told.classes[1:])}
     with pytest.raises(InputError, match=message):
         constraints.write(tmp_path / "d", replace(told, **change), made_from={}, config=EXPERIMENT.stage_agent())  # type: ignore[arg-type]
+
+
+def test_weights_come_back_and_count(tmp_path: Path) -> None:
+    write_constraints(tmp_path / "c")
+    told = constraints.open(tmp_path / "c")
+    joints = told.classes[1].joints
+    weights = tuple((number + 1) / 8 for number in range(len(joints)))
+    told = replace(told, classes=(told.classes[0], told.classes[1].model_copy(update={"weights": weights, "votes": 8}),
+                                  *told.classes[2:]))  # fmt: skip
+    constraints.write(tmp_path / "d", told, made_from={}, config=EXPERIMENT.stage_agent())
+    found = constraints.open(tmp_path / "d")
+    assert found.classes == told.classes
+    assert found.joint_weights()[1, list(joints)].tolist() == list(weights)
+    assert (found.joint_weights()[0] == found.joint_mask()[0]).all()
+    assert ((found.joint_weights() > 0) == (found.joint_mask() > 0)).all()
 
 
 def test_cost_is_told_where_the_model_has_a_price(tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ class TestEveryLayout:
         assert np.flatnonzero(marked[0]).tolist() == [v for v, pair in enumerate(pairs.tolist()) if 3 in pair]
         assert not marked[1].any()
 
+    @pytest.mark.parametrize("stream", STREAMS)
+    def test_stream_mask_weighs_a_bone_as_its_heavier_end(self, layout: Layout, stream: str) -> None:
+        weights = np.linspace(0, 1, len(layout.joints), dtype=np.float32)[None]
+        expected = [max(weights[0, a], weights[0, b]) for a, b in layout.pairs(stream).tolist()]
+        assert layout.stream_mask(weights, stream)[0].tolist() == expected
+
 
 @given(st.text(max_size=30))
 def test_an_unknown_layout_is_refused(name: str) -> None:
