@@ -107,7 +107,8 @@ class ModelConfig(Section):
 
     ``blocks`` spatio-temporal blocks; the width doubles and the frames halve at each block of
     ``inflate_at`` (0-based). ``stem``: ``embedding`` embeds joints and positions first (NTU, UAV,
-    FineGYM), ``plain`` feeds coordinates to the first block (Kinetics).
+    FineGYM), ``plain`` feeds coordinates to the first block (Kinetics). ``initial_weights``: see
+    ``components.train.initial``.
     """
 
     stem: Literal["embedding", "plain"] = "embedding"
@@ -116,6 +117,7 @@ class ModelConfig(Section):
     inflate_at: tuple[int, ...] = (3, 6)
     subsets: Positive = 8
     temporal: Annotated[tuple[str, ...], Field(min_length=1)] = ("3x1", "3x2", "3x3", "3x4", "max3", "1x1")
+    initial_weights: Literal["kaiming", "published"] = "kaiming"
 
     @field_validator("temporal")
     @classmethod

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from components.contracts.config import ModelConfig
 from components.contracts.dataset import CHANNELS
 from components.train.graph_conv import AdaptiveGraphConv
+from components.train.initial import initialise
 from components.train.layers import Projection
 from components.train.temporal_conv import MultiScaleTemporalConv
 
@@ -112,7 +113,7 @@ class Recogniser(nn.Module):
         self.constraint = nn.Linear(width, 1)
         self.alignment = nn.Linear(width, text_dimensions)
         self.logit_scale = nn.Parameter(torch.tensor(_LOGIT_SCALE))
-        self.apply(_initialise)
+        initialise(self, config.initial_weights)
 
     def features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the features of each person and joint, averaged over time: ``[N, M, C, V]``.
@@ -170,13 +171,3 @@ def _shared_rows(present: Tensor | None) -> tuple[Tensor | None, int, Tensor | N
     rows, absent = chosen.nonzero()[:, 0], (~chosen).nonzero()[:, 0]
     back = torch.where(chosen, chosen.cumsum(0) - 1, len(rows))
     return torch.cat([rows, absent[:1]]), len(absent), back
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv1d | nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)

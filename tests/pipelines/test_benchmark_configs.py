@@ -87,7 +87,7 @@ class TestAgainstTheReference:
         assert [branch.replace("maxx", "max") for branch in branches] == list(model.temporal)
         graph = {"layout": theirs["layout"], "mode": "random", "init_off": 0.04, "init_std": 0.02}
         assert theirs["graph"] == graph | {"num_filter": model.subsets}
-        assert theirs["other_backbone"] == {}
+        assert theirs["other_backbone"] == {} and model.initial_weights == "published"
 
     def test_data(self, benchmark: str, stream: str) -> None:
         stage, theirs = self.stage(benchmark, stream)

@@ -81,6 +81,23 @@ def test_gradients(golden_dir: Path, variant: str) -> None:
     assert exact > 0.8 * len(expected)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_initial_weights_are_drawn_as_the_reference_draws_them(golden_dir: Path, variant: str) -> None:
+    """The recorded weights are initial ones, the scales of graphs and the virtual joint and statistics apart."""
+    recorded, _ = from_reference(load_file(golden_dir / f"a_{variant}_state_dict_fp16.safetensors"))
+    config, joints, classes = VARIANTS[variant]
+    torch.manual_seed(0)
+    model = Recogniser(config.model_copy(update={"initial_weights": "published"}), joints, 2, classes, 512)
+    for name, parameter in model.named_parameters():
+        ours, theirs = parameter.detach().numpy().ravel(), recorded[name].ravel()
+        if name.endswith("_scale") or name.endswith("global_weight") or ours.size < 32:
+            continue
+        spread, bound, many = theirs.std(), np.abs(theirs).max(), np.sqrt(ours.size)
+        assert abs(ours.std() - spread) <= 4 * spread / many, name
+        assert abs(np.abs(ours).max() - bound) <= 0.35 * bound, name
+        assert abs(ours.mean() - theirs.mean()) <= 6 * spread / many, name
+
+
 @pytest.mark.parametrize(("reference", "layout"), LAYOUTS.items())
 def test_limbs_are_the_edges_of_the_reference(golden_dir: Path, reference: str, layout: str) -> None:
     with np.load(golden_dir / "h_graph.npz") as golden:
@@ -154,7 +171,7 @@ def test_scores_of_clips_are_averaged_as_probabilities(golden_dir: Path, monkeyp
     stage = experiment(test_clips=10).stage_train("j")
     classes = tuple(str(number) for number in range(60))
     stage = stage.model_copy(update={"data": stage.data.model_copy(update={"classes": classes})})
-    monkeypatch.setattr(inference, "fold", lambda model: model)
     monkeypatch.setattr(inference, "test_features", lambda *_: torch.zeros(3))
+    monkeypatch.setattr(inference, "fold", lambda model: model)
     found = inference.probabilities(Recorded(), Source(), torch.arange(3), stage, load_layout("ntu25"), "j")  # type: ignore[arg-type]
     np.testing.assert_allclose(found, expected, atol=1e-6)
