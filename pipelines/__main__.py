@@ -14,6 +14,7 @@ from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
+from pipelines.cluster.commands import register
 from pipelines.dag import make_pipeline
 from pipelines.demo import write_demo
 from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
@@ -123,6 +124,8 @@ def _overrides(
         overrides["data.protocol"] = protocol
     return overrides
 
+
+register(app)
 
 if __name__ == "__main__":
     run_application(app)

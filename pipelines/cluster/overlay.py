@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import yaml
 
 from components.contracts.errors import InputError
 
-OVERLAYS = Path(__file__).resolve().parents[2] / "k8s" / "overlays"
+OVERLAYS = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "k8s" / "overlays"))
 OVERLAY_HELP = "Folder of k8s/overlays, or the path of one of your own."
 
 

@@ -17,6 +17,7 @@ from pipelines.parameters import one_line
 from pipelines.platform import Cluster
 
 NAME = "skeletonagent"
+_NOT_NEEDED = {"isOptional", "defaultValue"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Package:
         """Refuse values for parameters that the pipeline has not, and the lack of those that it needs."""
         if unknown := sorted(values.keys() - self.parameters.keys()):
             raise InputError(f"parameter {unknown[0]}: unknown; the pipeline has {', '.join(sorted(self.parameters))}")
-        needed = {name for name, about in self.parameters.items() if not about.get("isOptional")}
-        if lacking := sorted(needed - values.keys()):
+        given = values.keys() | {name for name, about in self.parameters.items() if about.keys() & _NOT_NEEDED}
+        if lacking := sorted(self.parameters.keys() - given):
             raise InputError(f"parameter {lacking[0]}: missing: {self.parameters[lacking[0]].get('description', '')}")
 
 

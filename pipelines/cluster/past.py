@@ -1,0 +1,83 @@
+"""What a run on a cluster was: its values, its rounds, and the configuration of each of its stages."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.contracts.errors import InputError
+from pipelines.cluster.api import Server, explained
+from pipelines.configure import configure
+from pipelines.replay import Need
+
+_PARTS = ("preprocess", "agent", "evaluate")
+
+
+@dataclass(frozen=True)
+class Past:
+    """``values``: of its parameters, defaults included; ``root``: where KFP was told to put its artifacts, or empty;
+    ``stages`` and ``trains`` (by stream): configurations (JSON)."""
+
+    run_id: str
+    values: dict[str, Any]
+    rounds: int
+    root: str
+    stages: dict[str, str]
+    trains: dict[str, str]
+
+    def stage(self, name: str, stream: str) -> str:
+        """Return the configuration (JSON) of a stage; that of ``train`` belongs to a stream."""
+        return self.trains[stream] if name == "train" else self.stages[name]
+
+    def config(self, need: Need) -> dict[str, Any]:
+        """Return the configuration that made such an artifact in this run."""
+        stage = {"dataset": "preprocess", "constraints": "agent"}.get(need.kind, "train")
+        document: dict[str, Any] = json.loads(self.stage(stage, need.stream))
+        return document
+
+
+def read_past(server: Server, run_id: str) -> Past:
+    """Ask KFP for a run of our pipeline; ``InputError`` if it is of another one."""
+    run = server.run(run_id)
+    spec = run.pipeline_spec or _spec_of_version(server, run)
+    spec = spec.get("pipeline_spec", spec)
+    try:
+        given = spec["root"]["dag"]["tasks"]["configure"]["inputs"]["parameters"]
+        constants = {
+            name: source["runtimeValue"]["constant"] for name, source in given.items() if "runtimeValue" in source
+        }
+        rounds = int(constants["rounds"])
+        about = spec["root"]["inputDefinitions"]["parameters"]
+    except (KeyError, TypeError):
+        raise InputError(f"run {run_id}: is no run of the whole pipeline of this project") from None
+    values: dict[str, Any] = {
+        name: parameter["defaultValue"] for name, parameter in about.items() if "defaultValue" in parameter
+    }
+    values |= (run.runtime_config.parameters if run.runtime_config else None) or {}
+    root = (run.runtime_config.pipeline_root if run.runtime_config else "") or ""
+    return _configured(run_id, values, constants, rounds, root)
+
+
+def _spec_of_version(server: Server, run: Any) -> dict[str, Any]:
+    reference = run.pipeline_version_reference
+    with explained(server.host, missing=f"run {run.run_id}: its version of the pipeline was deleted"):
+        version = server.client.get_pipeline_version(reference.pipeline_id, reference.pipeline_version_id)
+    found: dict[str, Any] = version.pipeline_spec or {}
+    return found
+
+
+def _configured(run_id: str, values: dict[str, Any], constants: dict[str, Any], rounds: int, root: str) -> Past:
+    """Do again what the run's first task did."""
+    known = inspect.signature(configure.python_func).parameters.keys()
+    settings = {name: value for name, value in {**constants, **values}.items() if name in known}
+    numbers = {name: int(settings[name]) for name in ("llm_max_requests", "llm_max_tokens") if name in settings}
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder, name) for name in _PARTS}
+        paths = {name: str(file) for name, file in files.items()}
+        items = configure.python_func(**{**settings, **numbers, "rounds": rounds, "code": "", **paths})
+        stages = {name: file.read_text() for name, file in files.items()}
+    return Past(run_id, values, rounds, root.rstrip("/"), stages, {item["stream"]: item["train"] for item in items})
