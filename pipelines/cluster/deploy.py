@@ -22,7 +22,7 @@ DATA_KINDS = ("PersistentVolumeClaim",)
 
 def plan(overlay: Overlay, package: Package, objects: list[dict[str, Any]], console: Console) -> None:
     """Say what ``deploy`` would do."""
-    console.print(f"would apply {overlay.path} to namespace {overlay.namespace}:")
+    console.print(f"would apply {overlay.shown} to namespace {overlay.namespace}:")
     for item in objects:
         console.print(f"  {item['kind']:<24} {item['metadata']['name']}")
     console.print("would look for the Secrets:")
@@ -45,7 +45,7 @@ def deploy(overlay: Overlay, kubectl: Kubectl, console: Console, *, create_secre
     kubectl.check()
     if missing := kubectl.missing_kinds(objects):
         raise InputError(
-            f"{overlay.path}: the cluster has no {', '.join(sorted(missing))}; install what brings it, or remove the "
+            f"{overlay.shown}: the cluster has no {', '.join(sorted(missing))}; install what brings it, or remove the "
             "component that needs it from kustomization.yaml"
         )
     _check_secrets(kubectl, overlay.namespace, console, create=create_secrets)

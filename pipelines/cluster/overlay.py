@@ -11,7 +11,7 @@ import yaml
 
 from components.contracts.errors import InputError
 
-OVERLAYS = Path(os.path.relpath(Path(__file__).resolve().parents[2] / "k8s" / "overlays"))
+OVERLAYS = Path(__file__).resolve().parents[2] / "k8s" / "overlays"
 OVERLAY_HELP = "Folder of k8s/overlays, or the path of one of your own."
 
 
@@ -23,6 +23,11 @@ class Overlay:
     namespace: str
     images: tuple[str, ...]
     defaults: dict[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """The path as people type it."""
+        return os.path.relpath(self.path)
 
 
 def load_overlay(name: str) -> Overlay:

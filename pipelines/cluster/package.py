@@ -12,6 +12,7 @@ from kfp import compiler
 
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
+from components.runtime.cli import parse_settings
 from pipelines.dag import make_pipeline
 from pipelines.parameters import one_line
 from pipelines.platform import Cluster
@@ -27,6 +28,13 @@ class Package:
     file: Path
     version: str
     parameters: dict[str, dict[str, Any]]
+
+    def read(self, settings: list[str]) -> dict[str, Any]:
+        """Return the values of ``NAME=VALUE`` settings: text where the parameter is text, else YAML."""
+        values = parse_settings(settings)
+        texts = dict(setting.split("=", 1) for setting in settings)
+        kinds = {name: self.parameters.get(name, {}).get("parameterType") for name in values}
+        return {name: texts[name] if kinds[name] == "STRING" else value for name, value in values.items()}
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse values for parameters that the pipeline has not, and the lack of those that it needs."""

@@ -73,11 +73,14 @@ def _spec_of_version(server: Server, run: Any) -> dict[str, Any]:
 def _configured(run_id: str, values: dict[str, Any], constants: dict[str, Any], rounds: int, root: str) -> Past:
     """Do again what the run's first task did."""
     known = inspect.signature(configure.python_func).parameters.keys()
-    settings = {name: value for name, value in {**constants, **values}.items() if name in known}
-    numbers = {name: int(settings[name]) for name in ("llm_max_requests", "llm_max_tokens") if name in settings}
+    settings: dict[str, Any] = {name: value for name, value in {**constants, **values}.items() if name in known}
+    numbers: dict[str, Any] = {
+        name: int(settings[name]) for name in ("llm_max_requests", "llm_max_tokens") if name in settings
+    }
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder, name) for name in _PARTS}
         paths = {name: str(file) for name, file in files.items()}
-        items = configure.python_func(**{**settings, **numbers, "rounds": rounds, "code": "", **paths})
+        settings |= {**numbers, "rounds": rounds, "code": "", **paths}
+        items = configure.python_func(**settings)
         stages = {name: file.read_text() for name, file in files.items()}
     return Past(run_id, values, rounds, root.rstrip("/"), stages, {item["stream"]: item["train"] for item in items})

@@ -1,0 +1,187 @@
+"""submit and status against an API of Kubeflow Pipelines, its errors included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from conftest import Command
+from kfp_server import Backend, task
+
+from components.contracts.errors import InputError
+from pipelines.cluster import api
+from pipelines.cluster.watch import tasks_of
+
+SUBMIT = ("submit", "--data", "s3://lab/my.pkl", "--config", "nw_ucla_quick", "--overlay", "gpu")
+
+
+def stages(*states: list[Any]) -> Callable[[Any], None]:
+    """Return what moves a run to its next state with every question."""
+    import kfp_server_api as models
+
+    steps = list(states)
+
+    def move(run: Any) -> None:
+        tasks = steps.pop(0) if len(steps) > 1 else steps[0]
+        run.run_details = models.V2beta1RunDetails(task_details=tasks)
+        over = {item.state for item in tasks} <= {"SUCCEEDED", "FAILED"}
+        failed = any(item.state == "FAILED" for item in tasks)
+        run.state = ("FAILED" if failed else "SUCCEEDED") if over else "RUNNING"
+
+    return move
+
+
+@pytest.fixture
+def finishing(backend: Backend) -> Backend:
+    root = task("root", "RUNNING", "")
+    done = [task("root", "SUCCEEDED", ""), task("configure", "SUCCEEDED"), task("train round 1", "SUCCEEDED", "loop"),
+            task("loop", "SUCCEEDED"), task("configure-driver", "SUCCEEDED")]  # fmt: skip
+    backend.progress = stages([root, task("configure", "PENDING")], [root, task("configure", "RUNNING")], done)
+    return backend
+
+
+def test_submit_uploads_starts_and_follows(command: Command, finishing: Backend) -> None:
+    result = command(*SUBMIT, "--param", "gpus=2", "--set", "train.epochs=3", "--streams", "j,b")
+    assert result.exit_code == 0, result.output
+    (run,) = finishing.runs.values()
+    assert run.runtime_config.parameters == {
+        "data": "s3://lab/my.pkl",
+        "streams": "j,b",
+        "gpus": "2",
+        "overrides": {"train.epochs": 3},
+    }
+    (version,) = finishing.versions.values()
+    assert version.pipeline_spec["platform_spec"], "what the tasks ask of Kubernetes was not uploaded"
+    inputs = version.pipeline_spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    assert inputs["config"]["defaultValue"] == "nw_ucla_quick"
+    assert inputs["node_selector"]["defaultValue"] == {"nvidia.com/gpu.present": "true"}
+    for line in ("configure                running", "configure                succeeded", "train round 1 "):
+        assert line in result.output
+    assert "driver" not in result.output and f"#/runs/details/{run.run_id}" in result.output
+
+
+def test_a_second_submit_reuses_the_version_and_the_experiment(command: Command, finishing: Backend) -> None:
+    for _ in range(2):
+        assert command(*SUBMIT, "--no-follow").exit_code == 0
+    assert (len(finishing.pipelines), len(finishing.versions), len(finishing.experiments)) == (1, 1, 1)
+    assert len(finishing.runs) == 2
+
+
+def test_without_following_only_the_id_is_printed_at_last(command: Command, backend: Backend) -> None:
+    result = command(*SUBMIT, "--no-follow")
+    assert result.output.splitlines()[-1] in backend.runs
+
+
+def test_dry_run_asks_nobody(command: Command, backend: Backend) -> None:
+    result = command(*SUBMIT, "--dry-run")
+    assert result.exit_code == 0 and not backend.requests
+    for text in ("config = 'nw_ucla_quick'", "data = 's3://lab/my.pkl'", "gpus = '1'", "agent_url = 'http://"):
+        assert text in result.output
+
+
+def test_a_failed_run_names_its_task_and_exits_with_1(command: Command, backend: Backend) -> None:
+    backend.progress = stages([task("root", "FAILED", ""), task("train round 1", "FAILED", error="pod was evicted")])
+    result = command(*SUBMIT)
+    assert result.exit_code == 1
+    assert "train round 1: pod was evicted" in result.output
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--data", "my.pkl"), "expected a URI that the cluster can read"),
+        (("--param", "gpu=2"), "parameter gpu: unknown"),
+        (("--overlay", "moon"), "overlay moon: no such folder"),
+        (("--config", "absent.yaml"), "absent.yaml: cannot be read"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_sent(
+    command: Command, backend: Backend, more: tuple[str, str], message: str
+) -> None:
+    result = command(*SUBMIT, *more)
+    assert isinstance(result.exception, InputError) and message in str(result.exception)
+    assert not backend.requests
+
+
+def test_a_parameter_of_the_wrong_type_is_refused_in_the_words_of_kfp(command: Command, backend: Backend) -> None:
+    result = command(*SUBMIT, "--param", "tolerations=any")
+    assert isinstance(result.exception, InputError)
+    assert "HTTP 400: Failed to create a new run: parameter tolerations requires type LIST" in str(result.exception)
+
+
+def test_several_users_have_namespaces(command: Command, finishing: Backend) -> None:
+    finishing.multi_user = True
+    assert command(*SUBMIT).exit_code == 0
+    (experiment,) = finishing.experiments.values()
+    assert experiment.namespace == "kubeflow"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ((403, b"RBAC: access denied"), "refuses access (HTTP 403); KFP_TOKEN"),
+        ((404, b"not found"), "has no API v2beta1"),
+        ((500, b'{"code": 13, "message": "database\\n is gone"}'), "HTTP 500: database is gone"),
+        ((502, b"<html>Bad gateway</html>"), "HTTP 502: Bad Gateway"),
+        ((200, b"<html>some page</html>"), "does not answer like Kubeflow Pipelines"),
+    ],
+)
+def test_faults_of_the_server_are_one_line(
+    command: Command, backend: Backend, host: str, fault: tuple[int, bytes], message: str
+) -> None:
+    backend.fault = fault
+    result = command("status")
+    assert isinstance(result.exception, InputError), result.output
+    text = str(result.exception)
+    assert text.startswith(host) and message in text and "\n" not in text
+
+
+def test_a_server_that_does_not_answer_is_given_up(
+    command: Command, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "TIMEOUT_S", 1)
+    backend.delay_s = 2
+    result = command("status")
+    assert isinstance(result.exception, InputError) and "no answer within 1 s" in str(result.exception)
+    assert len(backend.requests) == 1
+
+
+def test_a_server_that_is_not_there(command: Command) -> None:
+    result = command("status", "--host", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9: cannot be reached: Connection refused" in str(result.exception)
+
+
+def test_no_cluster_at_all(command: Command) -> None:
+    result = command("status", "--host", "")
+    assert "no cluster: no kubeconfig here, and KFP_HOST names no KFP" in str(result.exception)
+
+
+def test_a_server_that_is_too_old(command: Command, backend: Backend) -> None:
+    backend.tag = "2.2.0"
+    assert "Kubeflow Pipelines 2.2.0 is too old; 2.5 or newer is needed" in str(command("status").exception)
+
+
+def test_a_token_is_sent_and_never_shown(command: Command, finishing: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    finishing.tokens = {"very-secret"}
+    assert "refuses access (HTTP 401)" in str(command("status").exception)
+    monkeypatch.setenv("KFP_TOKEN", "very-secret")
+    result = command(*SUBMIT)
+    assert result.exit_code == 0 and "very-secret" not in result.output
+
+
+def test_status_shows_the_newest_run_or_the_one_that_is_named(command: Command, finishing: Backend) -> None:
+    assert "no runs yet" in str(command("status").exception)
+    run = command(*SUBMIT, "--no-follow").output.split()[-1]
+    for arguments in (("status",), ("status", run)):
+        result = command(*arguments)
+        assert result.exit_code == 0 and run in result.output and "configure" in result.output
+    assert "run nowhere: KFP knows no such run" in str(command("status", "nowhere").exception)
+
+
+def test_tasks_stand_below_their_sub_pipelines() -> None:
+    import kfp_server_api as models
+
+    details = [task("root", "RUNNING", ""), task("loop", "RUNNING"), task("train", "RUNNING", "loop")]
+    run = models.V2beta1Run(run_details=models.V2beta1RunDetails(task_details=details))
+    assert [(found.name, found.depth) for found in tasks_of(run)] == [("loop", 0), ("train", 1)]
