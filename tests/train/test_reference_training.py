@@ -14,9 +14,11 @@ from test_reference_equality import VARIANTS, reference_model
 from torch.nn import functional as F
 from train_helpers import experiment
 
-from components.contracts.config import ModelConfig
+from components.contracts import scores
+from components.contracts.config import Experiment, ModelConfig
 from components.contracts.skeleton import load_layout
 from components.train import inference
+from components.train.core import Outputs, train_round
 from components.train.loop import Tally
 from components.train.losses import Losses
 from components.train.recogniser import Recogniser
@@ -175,3 +177,21 @@ def test_scores_of_clips_are_averaged_as_probabilities(golden_dir: Path, monkeyp
     monkeypatch.setattr(inference, "fold", lambda model: model)
     found = inference.probabilities(Recorded(), Source(), torch.arange(3), stage, load_layout("ntu25"), "j")  # type: ignore[arg-type]
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("stream", ["k", "jm"])
+def test_published_settings_train_from_end_to_end(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, stream: str
+) -> None:
+    settings = {"sampling": "uniform", "motion": "sequence", "test_starts": "random"}
+    augmentation = {"rotation": 0.2, "flip": 0.5, "flip_kind": "swap", "part_drop": 0.2}
+    made = experiment(epochs=2, augmentation=augmentation, **settings).model_dump(mode="json")
+    made["model"]["initial_weights"] = "published"
+    stage = Experiment.model_validate(made).stage_train(stream)
+    found = []
+    for attempt in ("one", "two"):
+        outputs = Outputs(*(tmp_path / attempt / name for name in ("checkpoint", "confusion", "scores")))
+        train_round(stage, tiny_dataset, tiny_constraints, outputs, stream=stream, round_number=1)
+        found.append(scores.open(outputs.scores).probabilities)
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).all()

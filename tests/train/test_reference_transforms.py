@@ -234,6 +234,41 @@ class TestWholePipeline:
         np.testing.assert_allclose(found.numpy(), golden[f"pipeline_train_{stream}_seed61"], atol=1e-6 * scale)
 
 
+@pytest.mark.parametrize("stream", ["j", "k", "jm", "bm"])
+@SEQUENCES_3D
+def test_ten_clips_of_ntu(golden_dir: Path, tmp_path: Path, sequence: str, stream: str) -> None:
+    """The reference makes features of the whole sequence and takes the frames of all clips from these."""
+    golden, stage = recorded(golden_dir, f"b_nturgbd_{sequence}"), stage_of("nturgb+d", clips=10)
+    source = packed(tmp_path, stage, golden)
+    whole = stream_features(torch.from_numpy(golden["prenorm"]).float(), NTU, stream)
+    expected = whole[:, golden["usd_test_nc10_inds"]].unflatten(1, (10, CLIP))
+    for clip in range(10):
+        found = features_of_test_clip(source, torch.tensor([0]), stage, NTU, stream, clip)[0]
+        torch.testing.assert_close(found[: len(expected)], expected[:, clip])
+
+
+@pytest.mark.parametrize("stream", ["j", "k", "jm", "bm"])
+@LAYOUTS_2D
+@SEQUENCES_2D
+def test_ten_clips_of_2d_skeletons(
+    golden_dir: Path, tmp_path: Path, reference: str, sequence: str, stream: str
+) -> None:
+    """The reference joins the clips to a thousand frames, whose features run on from clip to clip (QUIRKS 23)."""
+    golden, stage = recorded(golden_dir, f"b_{reference}_{sequence}"), stage_of(reference, clips=10)
+    source, layout = packed(tmp_path, stage, golden), load_layout(stage.data.layout)
+    joints = normalise(Sample(0, "x", 0, golden["raw"], golden["raw_score"]), stage.data)
+    joined = stream_features(torch.from_numpy(joints[:, golden["usf_test_nc10_inds"]]), layout, stream)
+    expected = joined.unflatten(1, (10, CLIP))
+    apart = stage.model_copy(update={"train": stage.train.model_copy(update={"motion": "clip"})})
+    for clip in range(10):
+        arguments = (torch.tensor([0]), stage, layout, stream, clip)
+        found = features_of_test_clip(source, *arguments)[0]
+        torch.testing.assert_close(found[: len(expected)], expected[:, clip])
+        own = features_of_test_clip(source, arguments[0], apart, *arguments[2:])[0]
+        assert torch.equal(own[:, :-1], found[:, :-1])
+        assert not stream.endswith("m") or not bool(own[:, -1].any())
+
+
 def test_pixels_are_not_mirrored_without_their_image(golden_dir: Path, tmp_path: Path) -> None:
     golden, stage = recorded(golden_dir, "b_coco_new_1p_T70"), stage_of("coco_new")
     flipping = stage.train.model_copy(update={"augmentation": Augmentation(flip=0.5)})
