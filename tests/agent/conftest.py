@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,11 +42,15 @@ def endpoint() -> Iterator[Endpoint]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, headers, content = served.respond(body, dict(self.headers))
+            try:
+                status, headers, content = served.respond(body, dict(self.headers))
+            except ConnectionResetError:  # a behaviour that hangs up
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                return
             self.send_response(status)
-            for key, value in headers.items():
+            for key, value in {"Content-Length": str(len(content)), **headers}.items():
                 self.send_header(key, value)
-            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             with suppress(ConnectionError):  # a client that ran out of patience
                 self.wfile.write(content)

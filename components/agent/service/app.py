@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.routing import Match, Route
 
 from components.agent.providers import LOGGER
 from components.agent.service.book import Book
@@ -71,6 +73,7 @@ def make_app(book: Book, endpoints: tuple[str, ...], *, token: str, slots: int, 
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(InputError, _on_input)
     app.add_exception_handler(_StoreError, _on_store)
+    app.add_exception_handler(405, _on_method)
     return Guard(app, token=token, max_bytes=max_bytes)
 
 
@@ -78,7 +81,7 @@ def _add_rounds(app: FastAPI, book: Book, endpoints: tuple[str, ...], workers: W
     bearer = [Depends(HTTPBearer(auto_error=False))]  # for the document; the guard has looked already
 
     @app.post(ROUNDS, status_code=202, dependencies=bearer, responses=_responses(400, 401, 413, 422, 503))
-    def submit(request: RoundRequest, response: Response) -> RoundStatus:
+    def submit(request: Annotated[RoundRequest, Depends(_strictly)], response: Response) -> RoundStatus:
         """Ask for the constraints of a round. The same request is the same job, however often it is made."""
         status, complete = accept(request, endpoints)
         known = _stored(lambda: book.submit(status, complete))
@@ -103,8 +106,11 @@ def _add_rounds(app: FastAPI, book: Book, endpoints: tuple[str, ...], workers: W
             raise _RefusedError(409, f"the job is {found.state}: it has no result")
         return _stored(lambda: book.result(job))
 
-    @app.delete(
-        f"{ROUNDS}/{{job}}", status_code=202, dependencies=bearer, responses=_responses(400, 401, 404, 422, 503)
+    @app.post(
+        f"{ROUNDS}/{{job}}/cancel",
+        status_code=202,
+        dependencies=bearer,
+        responses=_responses(400, 401, 404, 422, 503),
     )
     def cancel(job: JobId) -> RoundStatus:
         """Cancel a job. One that is under way first takes the answers to what it has sent; one that ended stays."""
@@ -165,6 +171,15 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "description": _PROBLEMS[status]} for status in statuses}
 
 
+async def _strictly(request: Request, body: RoundRequest) -> RoundRequest:
+    """Read the body as its schema says, where FastAPI alone would take ``false`` for 0."""
+    try:
+        return RoundRequest.model_validate_json(await request.body(), strict=True)
+    except ValidationError as error:
+        problems: list[Any] = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
+        raise RequestValidationError(problems) from None
+
+
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     parts = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()]
@@ -173,6 +188,14 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 async def _on_input(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 422)
+
+
+async def _on_method(request: Request, error: Exception) -> Response:
+    """Name all methods of the resource: each route of ours knows only its own."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    found = [route.methods or set() for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    allowed = ", ".join(sorted(set[str]().union(*found)))
+    return JSONResponse({"detail": "Method Not Allowed"}, 405, {"Allow": allowed})
 
 
 async def _on_store(request: Request, error: Exception) -> Response:

@@ -57,6 +57,6 @@ class Checkup:
                 status = self._pool.request("GET", f"{url.rstrip('/')}/models", headers=headers, redirect=False).status
             except HTTPError as error:
                 return f"{url}: no connection: {type(error).__name__}"
-            if status >= 500 or status in (401, 403):
+            if status in (401, 403, 500, 502, 503, 504):
                 return f"{url}: HTTP {status}"
         return OK

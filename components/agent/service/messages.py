@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.config import JsonDict
 
 from components.contracts.artifact import MANIFEST
 from components.contracts.config import AgentStage, Stream
@@ -25,6 +26,19 @@ ENDED: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 JobId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+_EXAMPLE: JsonDict = {
+    "stage": {
+        "data": {
+            "layout": "kinect20",
+            "classes": ["throw", "carry"],
+            "protocols": {"all": {"train": "train", "test": "test"}},
+            "protocol": "all",
+        },
+        "agent": {"provider": "offline", "priors": "nw_ucla"},
+    }
+}
 
 
 class Message(BaseModel):
@@ -47,6 +61,8 @@ class Reference(Message):
 
 class RoundRequest(Message):
     """One round: from 1 on with the confusion that it left and the constraints that it trained with."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     stage: AgentStage
     stream: Stream | Literal[""] = ""
