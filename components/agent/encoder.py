@@ -8,6 +8,7 @@ scales from the whole batch, so that in a batch a sentence's vector would depend
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -38,13 +39,19 @@ class TextEncoder(Protocol):
 def load_encoder(config: AgentConfig) -> TextEncoder:
     """Return the text encoder that ``config`` names; ``InputError`` if what it needs is not there."""
     if config.encoder == "minilm":
-        return SentenceEncoder()
+        return _sentence_encoder()
     try:
         from components.agent.clip import ClipEncoder  # only who chooses it pays for the import of torch
     except ModuleNotFoundError as error:
         raise InputError(f"config: agent.encoder: 'clip' needs the package {error.name}: install it") from None
     assert config.clip_weights is not None  # the configuration has been validated
     return ClipEncoder(config.clip_model, config.clip_weights)
+
+
+@lru_cache
+def _sentence_encoder() -> SentenceEncoder:
+    """Return the one encoder of this process: loading takes longer than encoding, and a service makes many rounds."""
+    return SentenceEncoder()
 
 
 class SentenceEncoder:

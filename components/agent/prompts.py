@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -25,19 +25,12 @@ class Prompts:
     question: str
     repair: str
 
-    @cached_property
-    def _environment(self) -> Environment:
-        return Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-
-    def _template(self, text: str) -> Template:
-        return self._environment.from_string(text)
-
     def opening(self, question: Question) -> list[Message]:
         """Return the messages that ask one question."""
         values: dict[str, Any] = {**asdict(question), "joint_names": load_layout(question.layout).joints}
         return [
-            {"role": "system", "content": self._template(self.system).render(values).strip()},
-            {"role": "user", "content": self._template(self.question).render(values).strip()},
+            {"role": "system", "content": _template(self.system).render(values).strip()},
+            {"role": "user", "content": _template(self.question).render(values).strip()},
         ]
 
     def repair_turn(self, question: Question, said: str, problem: str) -> list[Message]:
@@ -48,8 +41,14 @@ class Prompts:
         values = {"problem": problem, "joint_names": load_layout(question.layout).joints}
         return [
             {"role": "assistant", "content": said or "(no answer)"},
-            {"role": "user", "content": self._template(self.repair).render(values).strip()},
+            {"role": "user", "content": _template(self.repair).render(values).strip()},
         ]
+
+
+@lru_cache
+def _template(text: str) -> Template:
+    # Compiling takes longer than all else that is done here for a question.
+    return Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(text)
 
 
 @lru_cache

@@ -1,0 +1,103 @@
+"""Small documents in a real S3 server, and claims on a server whose conditional writes are not atomic."""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from components.contracts.errors import InputError
+from components.contracts.store.documents import documents_at
+from components.contracts.store.documents_s3 import S3Documents
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "agent"))
+from agent_helpers import Scene
+from service_process import TOKEN, Service, request_of
+
+from components.agent.core import run_round
+from components.agent.rounds import make_round
+from components.contracts.artifact import digest
+
+
+def test_documents_are_read_listed_and_removed(prefix: str) -> None:
+    documents = documents_at(f"{prefix}/d")
+    assert isinstance(documents, S3Documents)
+    documents.check()
+    assert documents.read("a/b.json") is None
+    assert documents.names("a") == []
+    documents.write("a/b.json", b"1")
+    documents.write("a/b.json", b"22")
+    documents.write("a/c/d.json", b"")
+    documents.append("log", "one")
+    documents.append("log", "two")
+    assert documents.read("a/b.json") == b"22"
+    assert documents.names("a") == ["b.json", "c"]
+    (day,) = documents.names("log")
+    assert len(documents.names(f"log/{day}")) == 2
+    documents.remove("a/b.json")
+    documents.remove("a/b.json")
+    assert documents.read("a/b.json") is None
+
+
+def test_a_bucket_that_is_not_there_is_one_line(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="s3://absent-bucket/d: no bucket 'absent-bucket'"):
+        documents_at("s3://absent-bucket/d").check()
+
+
+def test_of_many_who_claim_at_once_one_has_it(prefix: str) -> None:
+    replicas = [S3Documents(f"{prefix}/d", settle_s=1.5) for _ in range(6)]
+    for number in range(2):
+        together = Barrier(len(replicas))
+
+        def contend(replica: S3Documents, name: str = f"q{number}", together: Barrier = together) -> bool:
+            together.wait()
+            return replica.claim(name) is not None
+
+        with ThreadPoolExecutor(len(replicas)) as pool:
+            won = list(pool.map(contend, replicas))
+        assert sum(won) <= 1, "two have the same claim"
+        assert sum(won) == 1, "a server too slow for its claims to be trusted: raise settle_s"
+        assert not any(replica.claim(f"q{number}") for replica in replicas)
+
+
+def test_a_claim_is_free_when_released_or_when_its_owner_is_dead(prefix: str) -> None:
+    one = S3Documents(f"{prefix}/d", settle_s=1.0, beat_s=0.2, dead_s=3.0)
+    other = S3Documents(f"{prefix}/d", settle_s=1.0, beat_s=0.2, dead_s=3.0)
+    claim = one.claim("q")
+    assert claim is not None and claim.held()
+    assert other.claim("q") is None
+    claim.release()
+    taken = other.claim("q")
+    assert taken is not None
+    taken.release()
+    # An owner that died leaves its token, and no heart beats.
+    other.write("claims/q", b"0123/4567")
+    assert one.claim("q") is None
+    time.sleep(3.5)
+    inherited = one.claim("q")
+    assert inherited is not None and inherited.held()
+
+
+def test_the_service_works_on_an_object_store(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", TOKEN)
+    scene = Scene(tmp_path)
+    stage = scene.stage()
+    run_round(stage, tmp_path / "here")
+    service = Service(f"{prefix}/agent", tmp_path, (), {"OPENAI_API_KEY": ""}).start()
+    try:
+        make_round(stage, tmp_path / "there", agent_url=service.url)
+        assert digest(tmp_path / "there") == digest(tmp_path / "here")
+        status = service.submit(request_of(stage))
+        assert (status.state, status.result) == ("done", f"{prefix}/agent/rounds/{status.id}/constraints")
+        confusion = scene.confusion(stage, {("throw", "carry"): 4})
+        body = request_of(stage, stream="j", round_number=1, confusion=confusion, previous=tmp_path / "here")
+        by_uri = body.replace(body[body.index(b'"previous":') :], b'"previous":{"uri":"%s"}}' % status.result.encode())
+        assert service.submit(by_uri).id == service.submit(body).id
+        assert service.stop() == 0
+    finally:
+        if service.process.poll() is None:
+            service.kill()
