@@ -84,6 +84,17 @@ def test_gradients(golden_dir: Path, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_features_of_every_person_and_joint(golden_dir: Path, variant: str) -> None:
+    model, _, io = reference_model(golden_dir, variant)
+    clips = torch.from_numpy(io["input"])
+    with torch.no_grad():
+        found = model.eval().features(clips)
+        pooled = model.train().features(clips).mean(dim=(1, 3))
+    np.testing.assert_allclose(found.numpy(), io["eval_feat_mtv"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(pooled.numpy(), io["train_feat_pooled"], rtol=1e-4, atol=5e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_initial_weights_are_drawn_as_the_reference_draws_them(golden_dir: Path, variant: str) -> None:
     """The recorded weights are initial ones, the scales of graphs and the virtual joint and statistics apart."""
     recorded, _ = from_reference(load_file(golden_dir / f"a_{variant}_state_dict_fp16.safetensors"))
@@ -150,6 +161,16 @@ def test_training_confusion_holds_the_statistics_of_the_reference(golden_dir: Pa
     everything = np.zeros((60, 60), dtype=np.int64)
     np.add.at(everything, (labels.flatten(), logits.argmax(dim=2).flatten()), 1)
     np.testing.assert_array_equal(epoch.confusion_matrix(), everything)
+
+
+@pytest.mark.parametrize("name", ["C60", "C400"])
+def test_training_accuracy(golden_dir: Path, name: str) -> None:
+    with np.load(golden_dir / f"c_loss_{name}.npz") as golden:
+        labels, logits = torch.from_numpy(golden["label"]), torch.from_numpy(golden["cls_score"])
+        expected = float(golden["top1"])
+    tally = Tally.empty(logits.shape[1], torch.device("cpu"))
+    tally.add(Losses(*torch.zeros(5)), logits[: len(labels)], labels)
+    assert tally.record(1, 1, 0.1).top1 == pytest.approx(expected)
 
 
 def test_scores_of_clips_are_averaged_as_probabilities(golden_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

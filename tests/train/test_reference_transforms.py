@@ -14,7 +14,7 @@ from train_helpers import experiment
 from components.contracts import dataset
 from components.contracts.config import Augmentation, TrainConfig, TrainStage
 from components.contracts.errors import InputError
-from components.contracts.skeleton import load_layout
+from components.contracts.skeleton import STREAMS, load_layout
 from components.preprocess.normalise import normalise
 from components.preprocess.source import Sample
 from components.train import inputs
@@ -155,7 +155,7 @@ def test_flip_of_2d_skeletons(golden_dir: Path, sequence: str) -> None:
         assert (np.random.RandomState(seed).rand() < 0.5) == golden[f"flip_seed{seed}_done"]
 
 
-@pytest.mark.parametrize("stream", ["j", "b", "k", "jm", "bm", "km"])
+@pytest.mark.parametrize("stream", STREAMS)
 @SEQUENCES_3D
 def test_streams_of_ntu_at_test_time(golden_dir: Path, sequence: str, stream: str) -> None:
     """As in training but from float16 coordinates, in which the reference subtracts (QUIRKS 21)."""
@@ -164,6 +164,15 @@ def test_streams_of_ntu_at_test_time(golden_dir: Path, sequence: str, stream: st
     subtractions = {"j": 0, "b": 1, "k": 1, "jm": 1, "bm": 2, "km": 2}[stream]
     most = subtractions * np.abs(golden["prenorm"]).max() * np.finfo(np.float16).eps
     np.testing.assert_allclose(found.numpy(), golden[f"feat_test_{stream}"], rtol=0, atol=most)
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+@SEQUENCES_2D
+def test_streams_of_uav(golden_dir: Path, sequence: str, stream: str) -> None:
+    golden = recorded(golden_dir, f"b_uav_{sequence}")
+    joints = np.concatenate([golden["posedecode_seed72_kp"], golden["posedecode_seed72_score"][..., None]], axis=-1)
+    found = stream_features(torch.from_numpy(joints), load_layout("uav17"), stream)
+    np.testing.assert_allclose(found.numpy(), golden[f"feat_{stream}"], rtol=0, atol=1e-6)
 
 
 def stage_of(reference: str, clips: int = 1) -> TrainStage:
