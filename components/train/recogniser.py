@@ -125,7 +125,9 @@ class Recogniser(nn.Module):
                 Default: all are computed.
         """
         batch, persons = x.shape[:2]
-        rows, copies, back = _shared_rows(present)
+        # The embedding stem's batch norm knows a third person from a second one, absent or not.
+        alike = persons <= 2 or isinstance(self.stem, PlainStem)
+        rows, copies, back = _shared_rows(present if alike else None)
         x = self.stem(x)
         if rows is not None:
             x = x.index_select(0, rows.to(x.device, non_blocking=True))

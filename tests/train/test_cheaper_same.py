@@ -17,12 +17,12 @@ JOINTS, PERSONS, CLASSES = 20, 2, 6
 MASK = (torch.arange(CLASSES * JOINTS).view(CLASSES, JOINTS) % 3 == 0).float()
 
 
-def recogniser(stem: str = "embedding", **model: object) -> Recogniser:
+def recogniser(stem: str = "embedding", persons: int = PERSONS, **model: object) -> Recogniser:
     """Return a small network every part of which is active, as after some training."""
     settings = {"stem": stem, "width": 16, "blocks": 3, "inflate_at": [1], "subsets": 4}
     config = ModelConfig.model_validate({**settings, "temporal": ["3x1", "3x2", "max3", "1x1"], **model})
     torch.manual_seed(1)
-    network = Recogniser(config, JOINTS, PERSONS, CLASSES, text_dimensions=12).double()
+    network = Recogniser(config, JOINTS, persons, CLASSES, text_dimensions=12).double()
     for name, array in (*network.named_parameters(), *network.named_buffers()):
         if array.is_floating_point():
             low = 0.5 if name.endswith("running_var") else -0.3
@@ -64,6 +64,13 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 def test_absent_persons_computed_once_train_alike(stem: str) -> None:
     x, present = clips()
     same(results(recogniser(stem), x, present), results(recogniser(stem), x, None))
+
+
+@pytest.mark.parametrize("stem", ["embedding", "plain"])
+def test_absent_persons_of_three_train_alike(stem: str) -> None:
+    x, present = clips()
+    x, present = torch.cat([x, x[:, 1:]], dim=1), torch.cat([present, present[:, 1:]], dim=1)
+    same(results(recogniser(stem, 3), x, present), results(recogniser(stem, 3), x, None))
 
 
 @pytest.mark.parametrize("stem", ["embedding", "plain"])
