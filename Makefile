@@ -44,7 +44,8 @@ settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
 .PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz install-llm \
-	bench-agent bench-preprocess bench-loop images base-image
+	bench-agent bench-preprocess bench-loop \
+	images base-image run-docker compose test-containers bench-s3
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -65,6 +66,11 @@ $(INSTALL): requirements.lock pyproject.toml
 run: $(INSTALL) ## the whole pipeline on this machine: [DATA=my.pkl CONFIG=my.yaml] [ROUNDS=2] [STREAMS=j,b] [PROTOCOL=name] [SET="key=value …"]
 	@$(BIN)/python -m pipelines run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') \
 		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
+		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
+
+run-docker: $(INSTALL) ## the same in containers, the agent as a service (first: make images); takes what make run takes
+	@$(BIN)/python -m pipelines run --containers --root runs/containers $(if $(DATA),--data '$(DATA)') \
+		$(if $(CONFIG),--config '$(CONFIG)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
 		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
 
 compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]

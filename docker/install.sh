@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs inside of the build: what one stage needs, into /out/opt/venv. Usage: install.sh STAGE [TORCH]
+# Runs inside of the build: what every stage needs into /opt/venv, or what one needs
+# besides, and then all of it to /out/opt/venv. Usage: install.sh common | install.sh STAGE [TORCH]
 set -eu
 stage=$1
 shift
@@ -9,11 +10,15 @@ if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
 if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi
 export PIP_FIND_LINKS=/wheels PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_COMPILE=1
 
+install() { python3 -m pip --python /opt/venv/bin/python install --quiet --constraint requirements.lock --only-binary :all: "$@"; }
+
 python3 requirements.py list "$stage" >wanted
-set -- -r wanted --only-binary :all: "$@"
-python3 -m pip --python /opt/venv/bin/python install --quiet --constraint requirements.lock "$@"
-# Inside of a task KFP needs nothing but itself; its dependencies serve its compiler and its client.
-python3 -m pip --python /opt/venv/bin/python install --quiet --constraint requirements.lock --no-deps --only-binary :all: kfp
+install -r wanted "$@"
+if [ "$stage" = common ]; then
+    # Inside of a task KFP needs nothing but itself; its dependencies serve its compiler and its client.
+    install --no-deps kfp
+    exit
+fi
 /opt/venv/bin/python requirements.py check
 
 # What no stage imports: packages' tests, what compiles against torch, what makes models for onnxruntime and what

@@ -7,22 +7,23 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 UNLOCKED = re.compile(r"torch|triton|nvidia-.*|cuda-.*|pip|setuptools")
 """torch stands in the Makefile, and brings the CUDA libraries that it was built with."""
 
 
 def wanted(stage: str) -> list[str]:
-    """Return the requirements of a stage: everybody's, and the extra of its name."""
-    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *project["optional-dependencies"][stage]]
+    """Return the requirements of a stage, which are the extra of its name; of ``common``, those of every stage."""
+    project: dict[str, Any] = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = project["dependencies"] if stage == "common" else project["optional-dependencies"][stage]
+    return list(requirements)
 
 
 def unlocked() -> list[str]:
     """Name what is installed beside this interpreter in another version than the locked one, or unlocked."""
-    lines = Path("requirements.lock").read_text(encoding="utf-8").splitlines()
-    locked = dict(line.split("==") for line in lines if "==" in line and not line.startswith("#"))
-    versions = {_normal(name): version for name, version in locked.items()}
+    locked = re.findall(r"^([\w.-]+)==([^\s;]+)", Path("requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    versions = {_normal(name): version for name, version in locked}
     found = {_normal(entry.name): entry.version for entry in metadata.distributions()}
     return sorted(
         f"{name}=={version}"

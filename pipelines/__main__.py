@@ -18,7 +18,7 @@ from pipelines.cluster.commands import register
 from pipelines.dag import make_pipeline
 from pipelines.demo import write_demo
 from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
-from pipelines.local import Request, StageError
+from pipelines.local import Place, Request, StageError, processes
 from pipelines.local import run as run_locally
 from pipelines.parameters import one_line
 from pipelines.platform import Cluster
@@ -46,6 +46,9 @@ def run(
         str,
         typer.Option(envvar="SKELETONAGENT_AGENT_URL", help="URL of an agent service; none: the agent runs here."),
     ] = "",
+    in_containers: Annotated[
+        bool, typer.Option("--containers", help="Run the stages in their images, and the agent as a service.")
+    ] = False,
 ) -> None:
     """Run the pipeline on this machine, without Docker or a cluster, and print the path of the report.
 
@@ -69,7 +72,7 @@ def run(
         missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"
         raise InputError(f"{missing} is missing; the synthetic demo runs with neither")
     try:
-        report = run_locally(Request(data, config, overrides, root, agent_url), console)
+        report = run_locally(Request(data, config, overrides, root, agent_url), console, _place(in_containers))
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -109,6 +112,14 @@ def compile_pipeline(
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     print(output)
+
+
+def _place(in_containers: bool) -> Place:
+    if not in_containers:
+        return processes
+    from pipelines.containers import containers  # only who uses an engine pays for the import of its client
+
+    return containers
 
 
 def _overrides(

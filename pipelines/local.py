@@ -64,7 +64,25 @@ class Request:
     agent_url: str = ""
 
 
-def run(request: Request, console: Console) -> Path:
+@dataclass(frozen=True)
+class Workplace:
+    """Where the tasks run: KFP's runner, the agent service that they call (empty: none), and what ends them all."""
+
+    runner: local.SubprocessRunner | local.DockerRunner
+    agent_url: str
+    stop: Callable[[], None]
+
+
+Place = Callable[[Request, Experiment], contextlib.AbstractContextManager[Workplace]]
+
+
+@contextlib.contextmanager
+def processes(request: Request, experiment: Experiment) -> Iterator[Workplace]:
+    """Run each task in a process of this machine; those notice themselves when nobody reads their output."""
+    yield Workplace(local.SubprocessRunner(use_venv=False), request.agent_url, lambda: None)
+
+
+def run(request: Request, console: Console, place: Place = processes) -> Path:
     """Run the pipeline and return the path of the report.
 
     Raises:
@@ -79,9 +97,14 @@ def run(request: Request, console: Console) -> Path:
     with _only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
         _announce(experiment, log, console)
         _set_environment(experiment, home)
-        with Display(home / "events.jsonl", console) as display, _quiet(log, display), _ends_on_signals(display):
-            report = _execute(request, experiment)
-        if report is None:
+        with (
+            Display(home / "events.jsonl", console) as display,
+            place(request, experiment) as workplace,
+            _quiet(log, display),
+            _ends_on_signals(display, workplace.stop),
+        ):
+            report = _execute(request, experiment, workplace)
+        if report is None or display.errors:
             raise _failure(display, log)
     if display.cached:
         names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
@@ -100,10 +123,10 @@ def _announce(experiment: Experiment, log: TextIO, console: Console) -> None:
     )
 
 
-def _execute(request: Request, experiment: Experiment) -> Path | None:
+def _execute(request: Request, experiment: Experiment, workplace: Workplace) -> Path | None:
     """Run the pipeline; None if a task failed."""
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        workplace.runner,
         pipeline_root=str(request.root / "artifacts"),
         enable_caching=True,
         cache_root=str(request.root / "cache"),
@@ -114,7 +137,7 @@ def _execute(request: Request, experiment: Experiment) -> Path | None:
         "data_sha256": data_digest(request.data),
         "config": request.config.read_text(encoding="utf-8"),
         "overrides": request.overrides,
-        "agent_url": request.agent_url,
+        "agent_url": workplace.agent_url,
     }
     try:
         return Path(pipeline(**arguments).outputs["report"].path)
@@ -196,13 +219,11 @@ def _quiet(log: TextIO, display: Display) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _ends_on_signals(display: Display) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM end at once: KFP would first start every stream that is still waiting.
-
-    The tasks notice that nobody reads their output and end too.
-    """
+def _ends_on_signals(display: Display, stop: Callable[[], None]) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM end the tasks and this at once: KFP would first start every stream that is waiting."""
 
     def end(number: int, _frame: Any) -> None:
+        stop()
         display.stop()
         display.line("interrupted", "the same command goes on from here", "yellow")
         sys.stdout.flush()
