@@ -8,6 +8,7 @@ that never finished. No manifest holds a time, a host or a path: the same inputs
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -111,8 +112,17 @@ def staged(path: Path) -> Iterator[Path]:
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror}") from None
         scratch.chmod(0o755)
-        yield scratch
-        _replace_directory(scratch, path)
+        try:
+            yield scratch
+            _replace_directory(scratch, path)
+        except OSError as error:
+            if error.errno in _WRITE_FAILURES:
+                raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+            raise
+
+
+_WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, None)
+"""How a write fails; NumPy, which counts what was written, gives no number."""
 
 
 def _replace_directory(source: Path, target: Path) -> None:

@@ -57,8 +57,11 @@ class Checkpoint:
 def write(path: Path, checkpoint: Checkpoint, *, made_from: Mapping[str, str]) -> None:
     """Write the artifact at ``path``, atomically."""
     with staged(path) as scratch:
-        save_file(_contiguous(checkpoint.model), scratch / "model.safetensors")
-        save_file(_contiguous(checkpoint.optimiser), scratch / "state.safetensors")
+        try:
+            save_file(_contiguous(checkpoint.model), scratch / "model.safetensors")
+            save_file(_contiguous(checkpoint.optimiser), scratch / "state.safetensors")
+        except SafetensorError as error:
+            raise InputError(f"{path}: cannot be written: {error}") from None
         text = json.dumps(checkpoint.state.model_dump(mode="json"), indent=1, sort_keys=True)
         (scratch / "state.json").write_text(text + "\n", encoding="utf-8")
         about = {
