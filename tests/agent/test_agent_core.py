@@ -182,6 +182,20 @@ class TestFixedJoints:
         assert (fixed.text != before.text).any()
 
 
+class TestSoftWeights:
+    def test_a_joint_weighs_what_prior_and_answers_agree_on(self, scene: Scene) -> None:
+        soft = later_round(scene, scene.stage(joint_weights="agreement"), {("walk around", "carry"): 9})
+        before = constraints.open(scene.root / "c0")
+        binary = later_round(scene, scene.stage(), {("walk around", "carry"): 9})
+        asked = soft.classes[3]
+        assert asked.votes == 2
+        agreed = {joint for joint, weight in zip(asked.joints, asked.weights, strict=True) if weight == 1}
+        assert agreed == set(before.classes[3].joints) & set(binary.classes[3].joints)
+        assert {0.5, 1.0} == set(asked.weights)
+        assert soft.classes[0] == binary.classes[0]  # not confused, not asked
+        assert (soft.joint_weights() < soft.joint_mask()).any()
+
+
 class TestContradictions:
     @pytest.fixture
     def before(self, scene: Scene) -> Path:

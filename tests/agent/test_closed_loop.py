@@ -48,6 +48,8 @@ def test_finished_cells_are_kept_and_other_settings_refused(
     config = repository / "pipelines" / "configs" / "demo.yaml"
     arguments = ["--data", "x", "--config", str(config), "--output", str(tmp_path), "--seeds", "0"]
     CliRunner().invoke(app, arguments)
+    assert CliRunner().invoke(app, [*arguments, "--report-only"]).exit_code == 0
+    assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 2
     ran.insert(0, "interrupted")
     assert len(ran) == 3
     assert CliRunner().invoke(app, arguments).exit_code == 0

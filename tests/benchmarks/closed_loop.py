@@ -37,9 +37,14 @@ ARMS: dict[str, dict[str, Any]] = {
     "fixed": {},
     "texts": {"agent.joints": "fixed"},
     "moving": {"agent.joints": "moving"},
+    "soft": {"agent.joints": "moving", "agent.joint_weights": "agreement"},
 }
-"""What an arm sets. none: no constraints; fixed: those of round 0 stay; texts: only the texts follow; moving: all."""
-FOLLOWING = ("texts", "moving")
+"""What an arm sets.
+
+none: no constraints; fixed: those of round 0 stay; texts: only the texts follow; moving: joints and texts do;
+soft: as moving, and a joint weighs as much as the answers agree on it.
+"""
+FOLLOWING = ("texts", "moving", "soft")
 """The arms in which the agent answers the confusions after every round but the last."""
 
 
@@ -263,17 +268,20 @@ def main(
     epochs: int | None = typer.Option(None, help="Epochs of a cell; by default the experiment's."),
     rounds: int = typer.Option(4, help="Rounds of a cell: the agent answers after each but the last."),
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the experiment; repeatable.")] = None,
+    report_only: bool = typer.Option(False, help="Train nothing; print the table of what is finished."),
 ) -> None:
     """Run what is not finished, then print the table."""
     try:
         _main(data, config, output, (_values(folds), _values(streams), _values(seeds), _values(arms)),
-              _settings(set_ or [], epochs, rounds))  # fmt: skip
+              _settings(set_ or [], epochs, rounds), report_only)  # fmt: skip
     except InputError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
-def _main(data: Path, config: Path, output: Path, axes: tuple[list[str], ...], settings: dict[str, Any]) -> None:
+def _main(
+    data: Path, config: Path, output: Path, axes: tuple[list[str], ...], settings: dict[str, Any], report_only: bool
+) -> None:
     torch.set_num_threads(1)
     folds, streams, seeds, arms = axes
     if unknown := set(arms) - ARMS.keys():
@@ -287,7 +295,7 @@ def _main(data: Path, config: Path, output: Path, axes: tuple[list[str], ...], s
         Cell(protocol, stream, int(seed), arm)
         for protocol, stream, seed, arm in product(folds or [start.data.protocol], streams, seeds, arms)
     ]
-    for done, cell in enumerate(cells):
+    for done, cell in enumerate([] if report_only else cells):
         if not study.result(cell).exists():
             print(f"cell {done + 1} of {len(cells)}: {cell.name}", flush=True)
             _write(study.result(cell), run_cell(study, cell))
