@@ -19,6 +19,7 @@ from components.agent.clip_tokens import ClipTokens
 from components.agent.core import run_round
 from components.agent.encoder import load_encoder
 from components.agent.packaged import package_file
+from components.agent.service.intake import check_endpoint
 from components.contracts import constraints
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
@@ -173,6 +174,11 @@ class TestChoice:
         monkeypatch.setitem(sys.modules, "components.agent.clip", None)
         with pytest.raises(InputError, match=r"agent\.encoder: 'clip' needs the package"):
             load_encoder(AgentConfig(encoder="clip", clip_weights="w"))
+
+    def test_a_service_opens_no_file_of_its_machine_for_a_client(self) -> None:
+        with pytest.raises(InputError, match=r"agent\.clip_weights: found '/etc/passwd'; a service takes s3://"):
+            check_endpoint(AgentConfig(encoder="clip", clip_weights="/etc/passwd"), ())
+        check_endpoint(AgentConfig(encoder="clip", clip_weights="s3://bucket/w.pt"), ())
 
     def test_torch_is_not_loaded_unless_it_is_chosen(self) -> None:
         program = "import sys, components.agent.__main__; sys.exit('torch' in sys.modules)"

@@ -30,9 +30,13 @@ class Inputs:
 def check_endpoint(config: AgentConfig, allowed: tuple[str, ...]) -> None:
     """Refuse an endpoint that the operator did not name: whoever may choose it could have our key sent there.
 
+    Nor may a client have a file of this machine opened: weights of a text encoder come from a bucket, as artifacts do.
+
     Raises:
-        InputError: it is not among ``allowed``.
+        InputError: it is not among ``allowed``, or ``clip_weights`` is a plain path.
     """
+    if config.encoder == "clip" and "://" not in (config.clip_weights or ""):
+        raise InputError(f"config: agent.clip_weights: found {config.clip_weights!r}; a service takes s3://bucket/key")
     url = config.base_url or HOSTED_URL
     if config.provider == "openai" and url not in allowed:
         names = ", ".join(allowed) or "none"
