@@ -3,13 +3,14 @@
 ``model.safetensors`` holds parameters and batch-norm statistics, ``state.safetensors`` the optimiser's
 momentum, ``state.json`` the position in the schedule and the history. Random numbers need no state of
 their own: every epoch draws from a generator seeded by (seed, stream, epoch), so the epoch is the state.
+``best.safetensors``, where epochs are tested while training, holds the weights of the best one so far.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,18 @@ from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 
-SCHEMA = Schema("checkpoint", 1, 0)
+SCHEMA = Schema("checkpoint", 1, 1)
+
+_BEST = "best.safetensors"
 
 Tensors = dict[str, npt.NDArray[Any]]
 
 
 class TrainState(BaseModel):
-    """Where training stands: ``epoch`` epochs are done; ``text_dimensions`` is the alignment head's D."""
+    """Where training stands: ``epoch`` epochs are done; ``text_dimensions`` is the alignment head's D.
+
+    ``best_epoch`` had the highest top-1 on the test split, the first among equals; None where no epoch was tested.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,16 +47,18 @@ class TrainState(BaseModel):
     step: int
     text_dimensions: int
     history: tuple[EpochRecord, ...] = ()
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An open checkpoint: named float arrays and the training state."""
+    """An open checkpoint: named float arrays and the training state; ``best``: the weights of its best epoch."""
 
     model: Tensors
     optimiser: Tensors
     state: TrainState
     config: TrainStage
+    best: Tensors = field(default_factory=dict)
     digest: str = ""
 
 
@@ -60,6 +68,8 @@ def write(path: Path, checkpoint: Checkpoint, *, made_from: Mapping[str, str]) -
         try:
             save_file(_contiguous(checkpoint.model), scratch / "model.safetensors")
             save_file(_contiguous(checkpoint.optimiser), scratch / "state.safetensors")
+            if checkpoint.best:
+                save_file(_contiguous(checkpoint.best), scratch / _BEST)
         except SafetensorError as error:
             raise InputError(f"{path}: cannot be written: {error}") from None
         text = json.dumps(checkpoint.state.model_dump(mode="json"), indent=1, sort_keys=True)
@@ -87,6 +97,7 @@ def open(path: Path) -> Checkpoint:
             optimiser=load_file(path / "state.safetensors"),
             state=TrainState.model_validate_json((path / "state.json").read_bytes()),
             config=TrainStage.model_validate(manifest.config),
+            best=load_file(path / _BEST) if _BEST in manifest.files else {},
             digest=digest(path),
         )
     except (SafetensorError, ValidationError, OSError) as error:

@@ -166,6 +166,15 @@ class TrainConfig(Section):
     on 2D data sets); ``sequence``, the next one of the sequence, whatever the clip leaves out (the reference on
     NTU; QUIRKS 23). ``test_starts``: where uniform test clips of a sequence shorter than a clip begin, ``spread``
     evenly over it (the reference on 2D data sets) or at ``random`` but reproducible frames (on NTU; QUIRKS 24).
+
+    Training sees the training split only, and the weights after the last epoch are what counts. With
+    ``evaluate_every`` = n the test split is scored after every n-th epoch too (one clip), to be watched; the weights
+    of the best of these epochs are kept beside the last ones, for ``test --best``. That is how the reference picks
+    what it publishes, and a choice made on the test split: it flatters. 0 leaves it out.
+    A running round keeps its ``keep_last`` newest saves, to go on from if it is killed.
+
+    ``batch`` is that of all processes together. With ``sync_batch_norm`` they train as one process would; without
+    it each normalises with its own share of the batch, which says less the smaller that is, and saves messages.
     """
 
     epochs: Positive
@@ -185,6 +194,9 @@ class TrainConfig(Section):
     augmentation: Augmentation = Augmentation()
     test_clips: Positive = 10
     test_starts: Literal["spread", "random"] = "spread"
+    evaluate_every: Annotated[int, Field(ge=0)] = 0
+    keep_last: Positive = 2
+    sync_batch_norm: bool = True
 
     def epochs_of_round(self, round_number: int, rounds: int) -> range:
         """Return the epochs of one round, 1-based, when ``rounds`` share the schedule evenly."""

@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class EpochRecord(BaseModel):
-    """Means over one epoch of training; ``loss`` is the sum of its weighted parts."""
+    """Means over one epoch of training; ``loss`` is the sum of its weighted parts.
+
+    ``test_top1`` is the top-1 accuracy on the test split after the epoch, where ``evaluate_every`` asks for it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,3 +22,4 @@ class EpochRecord(BaseModel):
     loss_constraint: float
     loss_alignment: float
     top1: float
+    test_top1: float | None = None

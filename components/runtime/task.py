@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import select
-import shutil
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import Any
 
 from components.contracts.artifact import MANIFEST, Manifest, digest, digest_of
 from components.contracts.errors import InputError
+from components.contracts.store import S3_SCHEMES
 from components.runtime import events
 from components.runtime.cli import USAGE_ERROR
 from components.runtime.logs import LOGGER, setup_logging
@@ -83,23 +83,21 @@ def _follow_starter() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-@contextmanager
-def resume_directory(name: str, *identity: Any) -> Iterator[Path | None]:
-    """Yield where this task may keep what survives a kill, or None where nothing is kept.
+def resume_place(name: str, *identity: Any, beside: str = "") -> str | None:
+    """Return where this task may keep what survives a kill, or None where nothing is kept.
 
-    It is removed when the block ends well, with whatever a killed attempt left half written beside it.
+    That is below ``SKELETONAGENT_RESUME``, a folder or an ``s3://`` URI; without it beside the output ``beside``
+    if that lies in the object store: another attempt at the same task has the same outputs, on whatever node.
 
     Args:
-        name: what people see in the directory's name, such as ``j-r2``.
-        identity: JSON values that decide the result; another identity is another directory.
+        name: what people see in the place's name, such as ``j-r2``.
+        identity: JSON values that decide the result; another identity is another place.
     """
     root = os.environ.get(RESUME_VARIABLE)
-    if not root:
-        yield None
-        return
-    folder = Path(root) / f"{name}-{digest_of(identity)[:16]}"
-    yield folder / "state"
-    shutil.rmtree(folder, ignore_errors=True)
+    if root:
+        return f"{root.rstrip('/')}/{name}-{digest_of(identity)[:16]}"
+    reachable = beside.partition("://")[0] in S3_SCHEMES and os.environ.get("AWS_ACCESS_KEY_ID")
+    return f"{beside.rstrip('/')}-unfinished" if reachable else None
 
 
 def describe(artifact: str) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import typer
 from components.contracts.config import load_experiment
 from components.runtime.cli import Exchange, application, parse_settings, run
 from components.train.core import Outputs, train_round
+from components.train.mirror import kept_at
 from components.train.published import import_reference, test_checkpoint
+from components.train.workers import joined
 
 Settings = Annotated[
     list[str] | None,
@@ -42,8 +44,8 @@ def run_round(
     round_number: Annotated[int, typer.Option("--round", min=1, help="Round of the experiment, from 1.")] = 1,
     previous: Annotated[str | None, typer.Option(help="`checkpoint` artifact of the round before.")] = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(help="Folder in which every epoch is saved; a killed round goes on from there."),
+        str | None,
+        typer.Option(help="Folder or s3:// URI where every epoch is saved; a killed round goes on from there."),
     ] = None,
     set_: Settings = None,
 ) -> None:
@@ -66,10 +68,15 @@ def run_round(
 
         python -m components.train run --config my.yaml --dataset out/dataset \\
             --constraints out/constraints-b-1 --stream b --round 2 --previous out/b-1/checkpoint --output out/b-2
+
+    Four GPUs, one process each, which share every batch of the configuration:
+
+        torchrun --nproc-per-node 4 -m components.train run --config my.yaml …
     """
     experiment = load_experiment(config, parse_settings(set_ or []))
-    with Exchange() as exchange:
-        outputs = Outputs(*(exchange.output(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
+    with joined() as workers, Exchange() as exchange, kept_at(resume if workers.leads else None) as kept:
+        place = exchange.output if workers.leads else Path
+        outputs = Outputs(*(place(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
         train_round(
             experiment.stage_train(stream),
             exchange.input(dataset),
@@ -78,7 +85,9 @@ def run_round(
             stream=stream,
             round_number=round_number,
             previous=exchange.input(previous) if previous else None,
-            resume=resume,
+            resume=kept.folder,
+            saved=kept.saved,
+            workers=workers,
         )
 
 

@@ -34,7 +34,7 @@ def train(
         metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
         previous: Checkpoint of the round before; none in round 1.
     """
-    from components.runtime.task import describe, resume_directory, task
+    from components.runtime.task import describe, resume_place, task
 
     with task(f"train {stream} round {round_number}"):
         import json
@@ -44,9 +44,11 @@ def train(
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
         from components.train import core
+        from components.train.mirror import kept_at
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
-        with resume_directory(f"{stream}-r{round_number}", stage, code, inputs) as resume:
+        place = resume_place(f"{stream}-r{round_number}", stage, code, inputs, beside=checkpoint.uri)
+        with kept_at(place) as kept:
             core.train_round(
                 parse_section(TrainStage, stage),
                 Path(dataset.path),
@@ -55,7 +57,8 @@ def train(
                 stream=stream,
                 round_number=round_number,
                 previous=Path(previous.path) if previous else None,
-                resume=resume,
+                resume=kept.folder,
+                saved=kept.saved,
             )
         for artifact in (checkpoint, confusion, scores):
             artifact.metadata.update(describe(artifact.path))

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from components.contracts import checkpoint, confusion, constraints, dataset, scores
-from components.contracts.checkpoint import Checkpoint, TrainState
+from components.contracts import checkpoint, confusion, scores
+from components.contracts.checkpoint import Checkpoint, Tensors, TrainState
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
-from components.contracts.skeleton import STREAMS
+from components.contracts.scores import Scores
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 from components.train import telemetry
+from components.train.artifacts import Inputs, open_inputs
 from components.train.clips import ClipSource
 from components.train.inference import score
-from components.train.inputs import check_flip
 from components.train.loop import Guidance, Trainer, seed_of
 from components.train.recogniser import Recogniser
-from components.train.state import model_arrays, momentum_arrays, restore
+from components.train.saves import Saves
+from components.train.state import model_arrays, momentum_arrays, restore, share
+from components.train.workers import ALONE, Workers, default_device
 
 LOG = stage_logger("train")
 
@@ -38,18 +40,30 @@ class Outputs:
     scores: Path
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """The opened artifacts of one round."""
+@dataclass
+class Standing:
+    """Where a round stands: ``epoch`` epochs are done; ``best`` are the weights of the best tested one."""
 
-    dataset: dataset.Dataset
-    constraints: constraints.Constraints
-    previous: Checkpoint | None
+    epoch: int
+    history: tuple[EpochRecord, ...] = ()
+    best: Tensors = field(default_factory=dict)
+    best_epoch: int | None = None
 
-    @property
-    def digests(self) -> dict[str, str]:
-        made_from = {"dataset": self.dataset.digest, "constraints": self.constraints.digest}
-        return made_from | ({"checkpoint": self.previous.digest} if self.previous else {})
+    @classmethod
+    def of(cls, saved: Checkpoint) -> Standing:
+        return cls(saved.state.epoch, saved.state.history, saved.best, saved.state.best_epoch)
+
+    def add(self, record: EpochRecord, weights: Callable[[], Tensors]) -> None:
+        """Take the record of the next epoch, and its weights if it is the best tested so far."""
+        top1 = {past.epoch: past.test_top1 for past in self.history}
+        self.epoch, self.history = record.epoch, (*self.history, record)
+        if record.test_top1 is None:
+            return
+        highest = top1[self.best_epoch] if self.best_epoch is not None else None
+        if highest is None or record.test_top1 > highest:
+            # Copies: on the CPU these arrays are the parameters themselves, which go on changing.
+            self.best = {name: array.copy() for name, array in weights().items()}
+            self.best_epoch = record.epoch
 
 
 def train_round(
@@ -62,6 +76,8 @@ def train_round(
     round_number: int,
     previous: Path | None = None,
     resume: Path | None = None,
+    saved: Callable[[Path], None] | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Train one stream for one round: its share of the epochs of the whole schedule.
 
@@ -73,73 +89,30 @@ def train_round(
         stream: one of j, b, k, jm, bm, km.
         round_number: 1-based; rounds after the first continue from ``previous``.
         previous: ``checkpoint`` of the round before; None exactly in round 1.
-        resume: a directory that survives a kill. After every epoch the state is saved there, and a run
-            with the same inputs goes on from it; it is removed when the round is complete.
+        resume: a directory that survives a kill. After every epoch a checkpoint is saved there, and a run
+            with the same inputs goes on from it; they are removed when the round is complete.
+        saved: is told the path of each such checkpoint.
+        workers: the processes that train together; all of them call this, and the one that leads writes.
 
     Raises:
         InputError: the inputs contradict each other or the configuration.
     """
-    inputs = _open_inputs(stage, dataset, constraints, previous, stream, round_number)
-    trainer = _build_trainer(stage, inputs, stream)
+    inputs = open_inputs(stage, dataset, constraints, previous, stream, round_number)
+    trainer = _build_trainer(stage, inputs, stream, workers or Workers(device=default_device()))
     epochs = stage.train.epochs_of_round(round_number, stage.rounds)
-    start = _restore(trainer, inputs, resume, epochs.start)
-    history, train_confusion = _run(trainer, inputs, start, epochs, round_number, resume)
-    _write_outputs(trainer, inputs, outputs, history, train_confusion, round_number)
-    if resume is not None:
-        shutil.rmtree(resume, ignore_errors=True)
+    saves = None
+    if resume is not None and trainer.workers.leads:
+        saves = Saves(resume, stage.train.keep_last, inputs.digests, saved)
+    running = _Round(trainer, inputs, round_number, epochs, saves, Standing(epochs.start))
+    running.restore()
+    train_confusion = running.train()
+    running.write(outputs, train_confusion)
+    if saves is not None:
+        saves.clear()
 
 
-def _open_inputs(
-    stage: TrainStage, data: Path, guidance: Path, previous: Path | None, stream: str, round_number: int
-) -> Inputs:
-    if stream not in STREAMS:
-        raise InputError(f"stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
-    if not 1 <= round_number <= stage.rounds:
-        raise InputError(f"round: found {round_number}, expected 1 to {stage.rounds}")
-    if (previous is None) != (round_number == 1):
-        expected = "none in round 1" if previous else f"the checkpoint of round {round_number - 1}"
-        raise InputError(f"previous checkpoint: found {previous or 'none'}, expected {expected}")
-    opened = Inputs(dataset.open(data), constraints.open(guidance), checkpoint.open(previous) if previous else None)
-    _check_constraints(stage, opened, guidance)
-    packed = opened.dataset.config
-    if packed.layout != stage.data.layout:
-        raise InputError(f"{data}: layout {packed.layout!r} found, {stage.data.layout!r} expected")
-    if packed.classes != stage.data.classes:
-        pairs = enumerate(zip_longest(packed.classes, stage.data.classes))
-        label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
-        raise InputError(f"{data}: class {label} {found!r} found, {expected!r} expected")
-    check_flip(opened.dataset, stage)
-    if opened.previous is not None and previous is not None:
-        _check_previous(stage, opened, previous, stream, round_number)
-    return opened
-
-
-def _check_constraints(stage: TrainStage, inputs: Inputs, path: Path) -> None:
-    if inputs.constraints.layout != stage.data.layout:
-        raise InputError(f"{path}: layout {inputs.constraints.layout!r} found, {stage.data.layout!r} expected")
-    found, expected = len(inputs.constraints.classes), len(stage.data.classes)
-    if found != expected:
-        raise InputError(f"{path}: {found} classes found, {expected} expected")
-
-
-def _check_previous(stage: TrainStage, inputs: Inputs, path: Path, stream: str, round_number: int) -> None:
-    assert inputs.previous is not None
-    state, config = inputs.previous.state, inputs.previous.config
-    done = stage.train.epochs_of_round(round_number, stage.rounds).start
-    if state.stream != stream:
-        raise InputError(f"{path}: stream {state.stream!r} found, {stream!r} expected")
-    if state.epoch != done:
-        raise InputError(f"{path}: {state.epoch} epochs done found, {done} expected before round {round_number}")
-    if (config.model, config.train, config.seed) != (stage.model, stage.train, stage.seed):
-        raise InputError(f"{path}: made with another model, train or seed configuration than this round's")
-    dimensions = inputs.constraints.text.shape[1]
-    if state.text_dimensions != dimensions:
-        raise InputError(f"{path}: text dimensions {state.text_dimensions} found, {dimensions} expected")
-
-
-def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str) -> Trainer:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    layout = inputs.dataset.layout
+def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str, workers: Workers = ALONE) -> Trainer:
+    device, layout = workers.device, inputs.dataset.layout
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(stage.seed, stream, "weights"))
         text_dimensions = inputs.constraints.text.shape[1]
@@ -154,7 +127,7 @@ def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str) -> Trainer:
         nesterov=stage.train.momentum > 0,
     )
     mask = layout.stream_mask(inputs.constraints.joint_weights(), stream)
-    return Trainer(
+    trainer = Trainer(
         stage=stage,
         stream=stream,
         layout=layout,
@@ -163,86 +136,116 @@ def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str) -> Trainer:
         source=ClipSource(inputs.dataset, persons, device),
         samples=torch.from_numpy(inputs.dataset.split(stage.data.chosen.train)),
         guidance=Guidance(torch.from_numpy(mask).to(device), torch.from_numpy(inputs.constraints.text).to(device)),
+        workers=workers,
     )
+    smallest = min(len(trainer.samples) // trainer.steps_per_epoch, len(inputs.dataset.split(stage.data.chosen.test)))
+    if smallest < workers.size:
+        raise InputError(f"{workers.size} processes found, at most {smallest} expected, one sample of a batch each")
+    return trainer
 
 
-def _restore(trainer: Trainer, inputs: Inputs, resume: Path | None, first: int) -> tuple[int, tuple[EpochRecord, ...]]:
-    """Load the newest state there is. Returns the number of epochs done and their history."""
-    saved = _saved(inputs, resume) or inputs.previous
-    if saved is None:
-        return first, ()
-    restore(trainer.model, trainer.optimiser, saved.model, saved.optimiser)
-    if saved is not inputs.previous:
-        LOG.info("resuming after epoch %d", saved.state.epoch)
-    return saved.state.epoch, saved.state.history
+@dataclass
+class _Round:
+    """A round under way; ``epochs`` are those of the schedule that it trains, before each of which so many are done."""
+
+    trainer: Trainer
+    inputs: Inputs
+    number: int
+    epochs: range
+    saves: Saves | None
+    standing: Standing
+
+    def restore(self) -> None:
+        """Load the newest state there is: of this round if it was interrupted, else of the round before."""
+        saved = self.saves.newest(like=self.checkpoint()) if self.saves else None
+        if saved is not None:
+            LOG.info("resuming after epoch %d", saved.state.epoch)
+        saved = saved or self.inputs.previous
+        if saved is not None:
+            restore(self.trainer.model, self.trainer.optimiser, saved.model, saved.optimiser)
+            self.standing = Standing.of(saved)
+        workers = self.trainer.workers
+        share(self.trainer.model, self.trainer.optimiser, workers)
+        self.standing.epoch = int(workers.from_leader(torch.tensor(self.standing.epoch, device=workers.device)))
+
+    def train(self) -> np.ndarray:
+        """Train the epochs that are not done yet. Returns the last one's confusion, int64 ``[true, predicted]``."""
+        confused = np.empty(0)
+        trainer, config = self.trainer, self.trainer.stage.train
+        with self._watched() as seen:
+            for epoch in range(self.standing.epoch + 1, self.epochs.stop + 1):
+                record, confused = trainer.epoch(epoch, self.number)
+                if config.evaluate_every and epoch % config.evaluate_every == 0:
+                    record = record.model_copy(update={"test_top1": _top1(self._scores(clips=1))})
+                self.standing.add(record, lambda: model_arrays(trainer.model))
+                seen(record)
+                # The last epoch goes to the outputs only: its confusion is not part of a saved state.
+                if self.saves is not None and epoch < self.epochs.stop:
+                    self.saves.write(self.checkpoint())
+        return confused
+
+    @contextmanager
+    def _watched(self) -> Iterator[Callable[[EpochRecord], None]]:
+        """Yield what shows an epoch's record; of several processes only the one that leads shows anything."""
+        if not self.trainer.workers.leads:
+            yield lambda record: None
+            return
+        title, samples = f"train {self.trainer.stream} round {self.number}", len(self.trainer.samples)
+        with (
+            progress(title, len(self.epochs), LOG) as report,
+            telemetry.watch(self.trainer.stream, self.number) as seen,
+        ):
+
+            def show(record: EpochRecord) -> None:
+                seen(record, samples)
+                report(record.epoch - self.epochs.start, f"loss {record.loss:.3f}, train top-1 {record.top1:.1%}")
+
+            yield show
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the whole state as it is now."""
+        trainer, standing = self.trainer, self.standing
+        state = TrainState(
+            stream=trainer.stream,
+            round=self.number,
+            epoch=standing.epoch,
+            step=standing.epoch * trainer.steps_per_epoch,
+            text_dimensions=self.inputs.constraints.text.shape[1],
+            history=standing.history,
+            best_epoch=standing.best_epoch,
+        )
+        momentum = momentum_arrays(trainer.model, trainer.optimiser)
+        return Checkpoint(model_arrays(trainer.model), momentum, state, trainer.stage, standing.best)
+
+    def write(self, outputs: Outputs, confused: np.ndarray) -> None:
+        """Score the test split and write the three artifacts."""
+        stage, stream, made_from = self.trainer.stage, self.trainer.stream, self.inputs.digests
+        result = self._scores(stage.train.test_clips)
+        if not self.trainer.workers.leads:
+            return
+        counts = np.zeros_like(confused)
+        np.add.at(counts, (result.labels, result.probabilities.argmax(1)), 1)
+        checkpoint.write(outputs.checkpoint, self.checkpoint(), made_from=made_from)
+        counted = confusion.Confusion(stream, self.number, confused, counts)
+        confusion.write(outputs.confusion, counted, made_from=made_from, config=stage)
+        scores.write(outputs.scores, result, made_from=made_from, config=stage)
+        share, samples = 100 * _top1(result), len(result.labels)
+        LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, self.number, share, samples)
+
+    def _scores(self, clips: int) -> Scores:
+        trainer = self.trainer
+        train = trainer.stage.train.model_copy(update={"test_clips": clips})
+        return score(
+            trainer.model,
+            trainer.source,
+            self.inputs.dataset,
+            trainer.stage.model_copy(update={"train": train}),
+            stream=trainer.stream,
+            round_number=self.number,
+            history=self.standing.history,
+            workers=trainer.workers,
+        )
 
 
-def _saved(inputs: Inputs, resume: Path | None) -> Checkpoint | None:
-    """Return the state saved by an interrupted run of exactly this round, if there is one."""
-    if resume is None or not resume.exists():
-        return None
-    if checkpoint.verify(resume).made_from != inputs.digests:
-        LOG.warning("%s: saved by a run with other inputs; starting the round anew", resume)
-        return None
-    return checkpoint.open(resume)
-
-
-def _run(
-    trainer: Trainer,
-    inputs: Inputs,
-    start: tuple[int, tuple[EpochRecord, ...]],
-    epochs: range,
-    round_number: int,
-    resume: Path | None,
-) -> tuple[tuple[EpochRecord, ...], np.ndarray]:
-    done, history = start
-    train_confusion = np.empty(0)
-    title = f"train {trainer.stream} round {round_number}"
-    with progress(title, len(epochs), LOG) as report, telemetry.watch(trainer.stream, round_number) as seen:
-        for epoch in range(done + 1, epochs.stop + 1):
-            record, train_confusion = trainer.epoch(epoch, round_number)
-            history = (*history, record)
-            seen(record, len(trainer.samples))
-            report(epoch - epochs.start, f"loss {record.loss:.3f}, train top-1 {record.top1:.1%}")
-            # The last epoch goes to the outputs only: its confusion is not part of a saved state.
-            if resume is not None and epoch < epochs.stop:
-                saved = _checkpoint(trainer, inputs, history, round_number)
-                checkpoint.write(resume, saved, made_from=inputs.digests)
-    return history, train_confusion
-
-
-def _checkpoint(trainer: Trainer, inputs: Inputs, history: tuple[EpochRecord, ...], round_number: int) -> Checkpoint:
-    epoch = history[-1].epoch
-    state = TrainState(
-        stream=trainer.stream,
-        round=round_number,
-        epoch=epoch,
-        step=epoch * trainer.steps_per_epoch,
-        text_dimensions=inputs.constraints.text.shape[1],
-        history=history,
-    )
-    momentum = momentum_arrays(trainer.model, trainer.optimiser)
-    return Checkpoint(model_arrays(trainer.model), momentum, state, trainer.stage)
-
-
-def _write_outputs(
-    trainer: Trainer,
-    inputs: Inputs,
-    outputs: Outputs,
-    history: tuple[EpochRecord, ...],
-    train_confusion: np.ndarray,
-    round_number: int,
-) -> None:
-    stage, stream = trainer.stage, trainer.stream
-    result = score(
-        trainer.model, trainer.source, inputs.dataset, stage, stream=stream, round_number=round_number, history=history
-    )
-    counts = np.zeros_like(train_confusion)
-    np.add.at(counts, (result.labels, result.probabilities.argmax(1)), 1)
-    final = _checkpoint(trainer, inputs, history, round_number)
-    checkpoint.write(outputs.checkpoint, final, made_from=inputs.digests)
-    counted = confusion.Confusion(stream, round_number, train_confusion, counts)
-    confusion.write(outputs.confusion, counted, made_from=inputs.digests, config=stage)
-    scores.write(outputs.scores, result, made_from=inputs.digests, config=stage)
-    top1 = float((result.probabilities.argmax(1) == result.labels).mean())
-    LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, round_number, 100 * top1, len(result.labels))
+def _top1(result: Scores) -> float:
+    return float((result.probabilities.argmax(1) == result.labels).mean())

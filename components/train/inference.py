@@ -15,6 +15,7 @@ from components.train.clips import ClipSource
 from components.train.folding import fold
 from components.train.inputs import test_features
 from components.train.recogniser import Recogniser
+from components.train.workers import ALONE, Workers
 
 _BATCH = 64
 
@@ -44,10 +45,16 @@ def score(
     stream: str,
     round_number: int,
     history: tuple[EpochRecord, ...],
+    workers: Workers = ALONE,
 ) -> Scores:
-    """Score the protocol's test split with a model; ``history`` goes along into the result."""
+    """Score the protocol's test split with a model; ``history`` goes along into the result.
+
+    Each of the ``workers`` scores its share; all return the whole.
+    """
     numbers = dataset.split(stage.data.chosen.test)
-    predicted = probabilities(model, source, torch.from_numpy(numbers), stage, dataset.layout, stream)
+    share = workers.share(torch.from_numpy(numbers))
+    own = probabilities(model, source, share, stage, dataset.layout, stream)
+    predicted = workers.gather(torch.from_numpy(own).to(source.device), len(numbers)).cpu().numpy()
     return Scores(
         stream=stream,
         round=round_number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import cast
 
 import numpy as np
@@ -18,7 +18,8 @@ from components.train.clips import ClipSource
 from components.train.inputs import training_features
 from components.train.losses import Losses, training_loss
 from components.train.mix import draw_mix, mix
-from components.train.recogniser import Recogniser
+from components.train.recogniser import Output, Recogniser
+from components.train.workers import ALONE, Workers
 
 
 def seed_of(seed: int, stream: str, purpose: str) -> int:
@@ -87,9 +88,11 @@ class Trainer:
     source: ClipSource
     samples: Tensor
     guidance: Guidance
+    workers: Workers = ALONE
     class_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
+        self._network = self.workers.wrap(self.model, sync_batch_norm=self.stage.train.sync_batch_norm)
         if self.stage.train.class_balance:
             labels = self.source.labels[self.samples]
             counts = torch.bincount(labels, minlength=len(self.stage.data.classes)).clamp(min=1)
@@ -136,7 +139,7 @@ class Trainer:
             mixed, mixed_labels = mix(clips, labels, len(self.stage.data.classes), drawn)
             inputs = torch.cat([clips, mixed])
             present = torch.cat([present, present | present.roll(-drawn.shift, dims=0)])
-        output = self.model(inputs, self.guidance.mask, present)
+        output = self._forward(len(batch), inputs, present)
         losses = training_loss(
             output,
             labels,
@@ -152,6 +155,25 @@ class Trainer:
         losses.total.backward()
         self.optimiser.step()
         tally.add(losses, output.logits[: len(batch)], labels)
+
+    def _forward(self, count: int, inputs: Tensor, present: Tensor) -> Output:
+        """Return the heads of the whole batch, of which this process computes its share.
+
+        Args:
+            count: the number of clean clips, and of mixed ones, if any: ``inputs`` and ``present`` hold both.
+        """
+        workers = self.workers
+        parts = [workers.share(part) for part in inputs.split(count)]
+        own = torch.cat([workers.share(part) for part in present.split(count)])
+        output = self._network(torch.cat(parts), self.guidance.mask, own)
+        if workers.size == 1:
+            return output
+        heads = [getattr(output, head.name) for head in fields(Output)]
+        widths = [head.shape[1] for head in heads]
+        # Clean and mixed side by side: all that is gathered travels at once.
+        side_by_side = torch.cat(torch.cat(heads, dim=1).split(len(parts[0])), dim=1)
+        gathered = torch.cat(workers.gather(side_by_side, count).chunk(len(parts), dim=1))
+        return Output(*gathered.split(widths, dim=1))
 
     def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return training_features(self.source, batch, self.stage, self.layout, self.stream, generator)

@@ -6,6 +6,7 @@ import torch
 
 from components.contracts.checkpoint import Tensors
 from components.train.recogniser import Recogniser
+from components.train.workers import Workers
 
 _MOMENTUM = "momentum_buffer"
 
@@ -32,3 +33,15 @@ def restore(model: Recogniser, optimiser: torch.optim.SGD, weights: Tensors, mom
         if name in momentum:
             buffer = torch.from_numpy(momentum[name]).to(parameter.device, copy=True)
             optimiser.state[parameter][_MOMENTUM] = buffer
+
+
+def share(model: Recogniser, optimiser: torch.optim.SGD, workers: Workers) -> None:
+    """Give all processes the weights and the momentum of the one that leads."""
+    for tensor in model.state_dict().values():
+        workers.from_leader(tensor)
+    parameters = list(model.parameters())
+    stepped = torch.tensor([_MOMENTUM in optimiser.state[parameter] for parameter in parameters])
+    for parameter, has_momentum in zip(parameters, workers.from_leader(stepped.to(workers.device)), strict=True):
+        if has_momentum:
+            buffer = optimiser.state[parameter].setdefault(_MOMENTUM, torch.zeros_like(parameter.detach()))
+            workers.from_leader(buffer)

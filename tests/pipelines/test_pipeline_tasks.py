@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from components.preprocess.component import preprocess
 from components.runtime import events
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
-from components.runtime.task import resume_directory, task
+from components.runtime.task import resume_place, task
 from pipelines.configure import configure
 from pipelines.source import source_digest
 
@@ -111,31 +110,25 @@ def test_a_task_ends_when_nobody_reads_its_output(tmp_path: Path) -> None:
     assert process.wait(timeout=30) == 1
 
 
-def resume_path(*identity: object) -> Path | None:
-    with contextlib.suppress(KeyboardInterrupt), resume_directory("j-r1", *identity) as path:
-        raise KeyboardInterrupt
-    return path
-
-
-def test_what_survives_a_kill_belongs_to_the_same_inputs_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_survives_a_kill_belongs_to_the_same_inputs_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SKELETONAGENT_RESUME", raising=False)
-    assert resume_path("stage", ["digest"]) is None
-    monkeypatch.setenv("SKELETONAGENT_RESUME", str(tmp_path))
-    first = resume_path("stage", ["digest"])
-    assert first == resume_path("stage", ["digest"]) != resume_path("stage", ["other"])
-    assert first is not None and first.parent.parent == tmp_path and first.parent.name.startswith("j-r1-")
+    assert resume_place("j-r1", "stage", ["digest"], beside="/artifacts/checkpoint") is None
+    for root in ("/runs/resume", "s3://lab/resume"):
+        monkeypatch.setenv("SKELETONAGENT_RESUME", root)
+        first = resume_place("j-r1", "stage", ["digest"], beside="s3://lab/checkpoint")
+        assert first == resume_place("j-r1", "stage", ["digest"]) != resume_place("j-r1", "stage", ["other"])
+        assert first is not None and first.startswith(f"{root}/j-r1-")
 
 
-def test_what_survives_a_kill_goes_when_the_task_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SKELETONAGENT_RESUME", str(tmp_path))
-    with contextlib.suppress(KeyboardInterrupt), resume_directory("j-r1", "stage") as path:
-        assert path is not None
-        path.mkdir(parents=True)
-        path.with_name(".state.half-written.tmp").mkdir()
-        raise KeyboardInterrupt
-    with resume_directory("j-r1", "stage") as again:
-        assert again == path and again is not None and again.is_dir()
-    assert not list(tmp_path.iterdir())
+def test_what_survives_a_kill_lies_beside_the_output_on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SKELETONAGENT_RESUME", raising=False)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    assert resume_place("j-r1", beside="minio://mlpipeline/run/checkpoint") is None  # no credentials
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    assert resume_place("j-r1", beside="minio://mlpipeline/run/checkpoint") == (
+        "minio://mlpipeline/run/checkpoint-unfinished"
+    )
+    assert resume_place("j-r1", beside="gs://mlpipeline/run/checkpoint") is None
 
 
 def test_a_change_of_one_stage_leaves_the_others_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

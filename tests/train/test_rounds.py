@@ -81,10 +81,7 @@ def _shell(config: Path, data: Path, guidance: Path, folder: Path, resume: Path)
 
 
 def _saved_epoch(resume: Path) -> int:
-    try:
-        return checkpoint.open(resume).state.epoch
-    except (InputError, OSError):  # not there yet, or being replaced this very moment
-        return 0
+    return max((checkpoint.open(path).state.epoch for path in resume.glob("epoch-*")), default=0)
 
 
 def test_killed_round_goes_on_and_ends_as_if_undisturbed(
@@ -117,7 +114,9 @@ def test_saved_state_of_other_inputs_is_not_used(
     tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
 ) -> None:
     saved = checkpoint.open(whole.checkpoint)
-    checkpoint.write(tmp_path / "resume", saved, made_from={"dataset": "other", "constraints": "other"})
+    checkpoint.write(
+        tmp_path / "resume" / "epoch-000004", saved, made_from={"dataset": "other", "constraints": "other"}
+    )
     one_round = experiment().model_copy(update={"rounds": 1})
     made = run(one_round, tiny_dataset, tiny_constraints, tmp_path, resume=tmp_path / "resume")
     assert state_bytes(made) == state_bytes(whole)
@@ -156,10 +155,11 @@ def test_plain_stem_and_uniform_sampling_train(tiny_dataset: Path, tiny_constrai
 
 
 def test_class_balance_weighs_rare_classes_more(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
-    from components.train.core import _build_trainer, _open_inputs
+    from components.train.artifacts import open_inputs
+    from components.train.core import _build_trainer
 
     stage = experiment(class_balance=True).stage_train("j")
-    trainer = _build_trainer(stage, _open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
+    trainer = _build_trainer(stage, open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
     assert trainer.class_weights is not None
     np.testing.assert_allclose(trainer.class_weights, 1.0)
     labels = trainer.source.labels[trainer.samples]

@@ -8,14 +8,14 @@ CLASSES = ("left slow", "left fast", "right slow", "right fast", "both slow", "b
 LAYOUT = "kinect20"
 
 
-def experiment(**train: object) -> Experiment:
+def experiment(*, rounds: int = 2, **train: object) -> Experiment:
     """Return a tiny experiment; keyword arguments replace values of its ``train`` section."""
     settings = {"epochs": 4, "batch": 12, "frames": 16, "sampling": "resize", "learning_rate": 0.1, "test_clips": 2}
     return Experiment.model_validate(
         {
             "name": "tiny",
             "seed": 3,
-            "rounds": 2,
+            "rounds": rounds,
             "streams": ["j", "b"],
             "data": {
                 "layout": LAYOUT,

@@ -35,3 +35,7 @@ class Store(Protocol):
     def publish(self, source: Path, uri: str) -> None:
         """Put a finished local file or directory at ``uri``, visible whole or not at all."""
         ...
+
+    def remove(self, uri: str) -> None:
+        """Take away the artifact at ``uri``, if there is one: readers see all of it or nothing."""
+        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from components.contracts.artifact import staged
+from components.contracts.artifact import MANIFEST, staged
 from components.contracts.errors import InputError
 
 
@@ -36,3 +36,7 @@ class LocalStore:
             part = target.with_name(f".{target.name}.part")
             shutil.copyfile(source, part)
             part.replace(target)
+
+    def remove(self, uri: str) -> None:
+        (Path(uri) / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(uri, ignore_errors=True)

@@ -147,6 +147,14 @@ class S3Store:
                 with self._count("uploading", place, source.stat().st_size) as count:
                     bucket.put_file(Upload(source, place.key), count, {_SHA256: sha256_file(source)})
 
+    def remove(self, uri: str) -> None:
+        """Take away an artifact, its manifest first, and what dead writers of it left."""
+        with self._bucket(uri, self._seconds) as (place, bucket):
+            bucket.client.remove_object(place.bucket, f"{place.key}/{MANIFEST}")
+            listed = bucket.client.list_objects(place.bucket, f"{place.key}/files-", recursive=True)
+            names = [(found.object_name or "").removeprefix(f"{place.key}/") for found in listed]
+            _remove(bucket, place, [name for name in names if re.match(_FOLDERS, name)])
+
     @contextmanager
     def _bucket(self, uri: str, seconds: float) -> Iterator[tuple[Place, Bucket]]:
         place = Place.of(uri)
