@@ -84,11 +84,14 @@ def test_frames(lengths: Tensor, config: TrainConfig, clip: int) -> Frames:
 
 def draw_uniform(lengths: Tensor, frames: int, generator: torch.Generator) -> UniformDraws:
     """Draw what ``uniform_numbers`` needs for clips of ``frames`` frames."""
-    places = _uniform((len(lengths), frames + 1), generator).argsort(dim=1).argsort(dim=1)
+    places = _uniform((len(lengths), frames + 1), generator)
+    # Frames are left out at the smallest ones: as many as needed, or one fewer where chance draws a number twice.
+    many = (lengths - frames).clamp(0, frames)[:, None]
+    smallest = places.sort(dim=1).values.gather(1, many)
     inside = _uniform((len(lengths), frames), generator) * _segments(lengths, frames).diff(dim=1)
     return UniformDraws(
         start=(_uniform(len(lengths), generator) * lengths).long(),
-        skipped=places < (lengths - frames)[:, None],
+        skipped=places < smallest,
         offsets=inside.long(),
     )
 
