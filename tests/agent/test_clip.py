@@ -19,6 +19,7 @@ from components.agent.clip_tokens import ClipTokens
 from components.agent.core import run_round
 from components.agent.encoder import load_encoder
 from components.agent.packaged import package_file
+from components.agent.priors import load_priors, prior_names
 from components.agent.service.intake import check_endpoint
 from components.contracts import constraints
 from components.contracts.config import AgentConfig
@@ -96,6 +97,11 @@ class TestTokens:
         assert len(cut) == 77
         assert (cut[0], cut[-1]) == (49406, 49407)
         assert tokens.exceeds("arm " * 76, 77) and not tokens.exceeds("arm " * 75, 77)
+
+    @pytest.mark.parametrize("name", prior_names())
+    def test_no_written_prior_is_cut(self, tokens: ClipTokens, name: str) -> None:
+        priors = (load_priors(name).by_name or {}).values()
+        assert not [prior.name for prior in priors if tokens.exceeds(prior.description, 77)]
 
 
 class TestWeights:
