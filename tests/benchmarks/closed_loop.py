@@ -96,7 +96,8 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
     packed = study.output / "datasets" / cell.protocol
     if not packed.exists():
         preprocess(study.data, experiment.stage_preprocess(), packed)
-    guidance = _once(home / "constraints-0", lambda out: run_round(experiment.stage_agent(), out))
+    memory = study.output / "llm"
+    guidance = _once(home / "constraints-0", lambda out: run_round(experiment.stage_agent(), out, cache=memory))
     answered, top1, mean_class = [], [], []
     previous: Outputs | None = None
     started = time.process_time()
@@ -108,7 +109,7 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
                 folder / "constraints",
                 lambda out, n=number, c=confusion, b=before: run_round(
                     experiment.stage_agent(), out, stream=cell.stream, round_number=n - 1, confusion=c, previous=b,
-                    cache=study.output / "llm",
+                    cache=memory,
                 ),
             )  # fmt: skip
             origins = [entry.provenance for entry in constraints.open(guidance).classes]
