@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,9 @@ class ChatProvider:
         return asyncio.run(self._ask(questions, report, observer))
 
     async def _ask(self, questions: Sequence[Question], report: Reporter, observer: Observer) -> list[Reply]:
+        # The memory of answers is read and written in threads: as many as questions may need it at once.
+        threads = ThreadPoolExecutor(self._config.concurrency, thread_name_prefix="memory")
+        asyncio.get_running_loop().set_default_executor(threads)
         async with openai.AsyncOpenAI(
             base_url=self._url,
             api_key=self._key or "none",

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +145,40 @@ class Endpoint:
     def asked(self, name: str) -> list[dict[str, Any]]:
         """Return the requests about one class, in order."""
         return [request for asked, request, _ in self.requests if asked == name]
+
+
+@contextmanager
+def serving() -> Iterator[Endpoint]:
+    """Run an endpoint; a behaviour that raises ``ConnectionResetError`` hangs up."""
+    served = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            try:
+                status, headers, content = served.respond(body, dict(self.headers))
+            except ConnectionResetError:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                return
+            self.send_response(status)
+            for key, value in {"Content-Length": str(len(content)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            with suppress(ConnectionError):  # a client that ran out of patience
+                self.wfile.write(content)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    served.url = f"http://127.0.0.1:{server.server_port}/v1"
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 def ask(endpoint: Endpoint, *questions: Question, cache: Path | None = None, **config: Any) -> list[Reply]:

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,12 @@ from components.contracts.store.documents import documents_at
 from components.contracts.store.documents_s3 import S3Documents
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "agent"))
-from agent_helpers import Scene
+from agent_helpers import NW_UCLA, Response, Scene, good, serving
 from service_process import TOKEN, Service, request_of
 
 from components.agent.core import run_round
 from components.agent.rounds import make_round
+from components.contracts import constraints
 from components.contracts.artifact import digest
 
 
@@ -80,6 +82,29 @@ def test_a_claim_is_free_when_released_or_when_its_owner_is_dead(prefix: str) ->
     time.sleep(3.5)
     inherited = one.claim("q")
     assert inherited is not None and inherited.held()
+
+
+def test_two_who_share_a_memory_ask_each_question_once(prefix: str, tmp_path: Path) -> None:
+    """Each has documents of its own, as two machines would."""
+
+    def slow(request: dict[str, Any]) -> Response:
+        time.sleep(1)
+        return good()(request)
+
+    with serving() as endpoint:
+        endpoint.default = slow
+        stage = Scene(tmp_path).stage(provider="openai", base_url=endpoint.url)
+
+        def make(name: str) -> None:
+            run_round(stage, tmp_path / name, cache=S3Documents(f"{prefix}/llm", settle_s=1.5))
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(make, "ab"))
+        assert sorted(name for name, _, _ in endpoint.requests) == sorted(NW_UCLA)
+        make("c")
+        assert len(endpoint.requests) == len(NW_UCLA)
+    assert len({digest(tmp_path / name) for name in "abc"}) == 1
+    assert {c.provenance.status for c in constraints.open(tmp_path / "c").classes} == {"answered"}
 
 
 def test_the_service_works_on_an_object_store(prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ from components.runtime.progress import progress
 PATIENCE_S = 600.0
 """For how long the service may not answer before the round is given up."""
 POLL_S = 1.0
-_PASSING = (408, 425, 429, 500, 502, 503, 504)
+_PASSING = (408, 425, 429, 502, 503, 504)
 _GONE = 404
 
 M = TypeVar("M", bound=BaseModel)

@@ -35,6 +35,7 @@ class Job:
         self.parked = False
         self.pen = threading.Lock()  # whoever writes this job's status has it
         self.over = False
+        self.written: RoundStatus | None = None
         self._status = status.model_copy(update={"state": "running", "done": 0, "tokens": 0, "cost": None})
         self._tokens = [0, 0]
         self._lock = threading.Lock()
@@ -163,8 +164,10 @@ class Workers:
                 job.cancelled = True
             else:
                 with job.pen:
-                    if not job.over:
-                        self._book.write(job.status)
+                    now = job.status
+                    if not job.over and now != job.written:
+                        self._book.write(now)
+                        job.written = now
 
     def _work(self, job: Job) -> None:
         number = job.status.id
