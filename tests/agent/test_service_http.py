@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,6 +108,9 @@ class TestWhoGetsIn:
     def test_probes_and_the_document_are_open(self, service: Service) -> None:
         for path in ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"):
             assert service.call("GET", path, token=None).status == 200
+        page = service.call("GET", "/docs", token=None).data.decode()
+        sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert sources and all(service.call("GET", source, token=None).status == 200 for source in sources)
 
     def test_a_client_without_a_token_or_with_a_wrong_one_is_told(
         self, service: Service, scene: Scene, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 from starlette.routing import Match, Route
@@ -62,7 +63,8 @@ def make_app(book: Book, endpoints: tuple[str, ...], *, token: str, slots: int, 
         yield
         await asyncio.to_thread(workers.stop, PARK_S)
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its page of documentation needs nothing from the net
+        redoc_url=None,
         title="SkeletonAgent: the agent",
         version="1",
         summary="Makes the constraints of training rounds: what tells the classes apart that a recogniser confuses.",
