@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from components.contracts import report
 from components.contracts.config import load_experiment
+from components.contracts.errors import InputError
+from components.contracts.skeleton import STREAMS
+from components.evaluate.comparison import compare, open_run
 from components.evaluate.core import evaluate
+from components.evaluate.dumps import import_scores
+from components.evaluate.ensemble import only_streams
+from components.evaluate.terminal import tell, tell_comparison
 from components.runtime.cli import Exchange, application, parse_settings, run
 
 app = application("python -m components.evaluate", "Evaluate: scores of all streams to an ensemble and a report.")
@@ -43,6 +47,15 @@ def run_evaluation(
         list[str] | None,
         typer.Option(metavar="DIR", help="`constraints` artifact, for what the agent said. Repeat it for each."),
     ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="`dataset` artifact, for leaks, training classes and skeletons."),
+    ] = None,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="`scores` of held-out training samples, to learn weights from. Repeat it."),
+    ] = None,
+    streams: Annotated[str | None, typer.Option(help="Only these of the given streams, e.g. j,b.")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment."),
@@ -55,7 +68,11 @@ def run_evaluation(
     **Writes** one artifact:
 
     - `report.html`: the whole report in one file, readable without a network;
-    - `metrics.json`: the same numbers for machines (keys: see components/evaluate/summary.py).
+    - `metrics.json`: the same numbers for machines (keys: see components/evaluate/summary.py);
+    - `predictions.npz`: what the ensemble said of each test sample, for `compare`.
+
+    Weights and a temperature are never learnt on the test split. To learn them, train a run whose test split is a
+    held-out part of the training split, and give its scores as `--held-out`.
 
     The same inputs give the same bytes.
 
@@ -66,38 +83,67 @@ def run_evaluation(
             --set "evaluate.weights={j: 1, b: 2}" --output out/report
     """
     experiment = load_experiment(config, parse_settings(set_ or []))
+    stage = only_streams(experiment.stage_evaluate(), streams.split(",")) if streams else experiment.stage_evaluate()
     with Exchange() as exchange:
         local = exchange.output(output)
         evaluate(
-            experiment.stage_evaluate(),
+            stage,
             [exchange.input(uri) for uri in scores],
             [exchange.input(uri) for uri in confusion or []],
             [exchange.input(uri) for uri in constraints or []],
             local,
+            dataset=exchange.input(dataset) if dataset else None,
+            held_out=[exchange.input(uri) for uri in held_out or []],
         )
         metrics = report.open(local).metrics
-    Console().print(_table(metrics))
+    tell(metrics, Console())
     print(f"{output.rstrip('/')}/report.html")
 
 
-def _table(metrics: dict[str, Any]) -> Table:
-    headline, data = metrics["headline"], metrics["data"]
-    title = f"{metrics['name']}: {headline['top1']:.1%} top-1, {data['protocol_label']}"
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
-    table.add_column("stream or ensemble")
-    for name in ("round", "top-1", f"top-{min(5, len(data['classes']))}", "mean class"):
-        table.add_column(name, justify="right")
-    for row in metrics["streams"]:
-        table.add_row(row["stream"], *_cells(row))
-    table.add_section()
-    for row in metrics["ensembles"]:
-        chosen = row["name"] == "configured" and row["round"] == headline["round"]
-        table.add_row(f"{row['name']} ({'+'.join(row['streams'])})", *_cells(row), style="bold" if chosen else None)
-    return table
+@app.command("compare")
+def compare_runs(
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run's folder (runs/NAME) or a `report` artifact.")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="The same, of the same test samples.")],
+) -> None:
+    """Answer in one sentence: is B better than A?
+
+    Both runs spoke about the same test samples, so they are compared sample by sample: McNemar's exact test, a
+    bootstrap interval of the difference, and the classes that changed (p-values adjusted by Holm).
+
+    **Example**: did the agent help? Train twice at the same budget, once without guidance, then
+
+        python -m components.evaluate compare runs/without runs/with
+    """
+    with Exchange() as exchange:
+        runs = [open_run(Path(uri) if "://" not in uri else exchange.input(uri)) for uri in (first, second)]
+    tell_comparison(compare(*runs), Console())
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [str(row["round"]), *(f"{row[name]:.1%}" for name in ("top1", "top5", "mean_class"))]
+@app.command("import")
+def import_dump(
+    dump: Annotated[Path, typer.Argument(help="`result.pkl` or `best_pred.pkl` of the reference or of PYSKL.")],
+    config: Annotated[Path, typer.Option(help="Experiment file (YAML) with the protocol that the scores are of.")],
+    dataset: Annotated[str, typer.Option(metavar="DIR", help="`dataset` artifact of the same annotations.")],
+    stream: Annotated[str, typer.Option(help=f"The stream: one of {', '.join(STREAMS)}.")],
+    output: Annotated[str, typer.Option(metavar="DIR", help="Where the `scores` artifact is written.")],
+    round_number: Annotated[int, typer.Option("--round", min=1, help="The round that they count for.")] = 1,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment."),
+    ] = None,
+) -> None:
+    """Make a `scores` artifact of a score dump of other code, to mix published streams with ours.
+
+    The file is read as data: one that tries to execute anything is refused. It holds no sample ids: its rows are
+    taken for the test samples in the order of the annotations, and the top-1 that follows is printed. If that is not
+    the one that was published, the annotations are not the ones that the scores were made with.
+    """
+    if stream not in STREAMS:
+        raise InputError(f"--stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
+    stage = load_experiment(config, parse_settings(set_ or [])).stage_train(stream)
+    with Exchange() as exchange:
+        top1 = import_scores(dump, stage, stream, round_number, exchange.input(dataset), exchange.output(output))
+    print(f"stream {stream}, round {round_number}: top-1 {top1:.1%}")
 
 
 if __name__ == "__main__":

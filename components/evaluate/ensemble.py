@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from components.contracts.config import EvaluateConfig, EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
@@ -51,8 +52,11 @@ def _name(scores: Scores) -> str:
 
 
 def _sorted_by_id(scores: Scores) -> Scores:
-    order = np.argsort(scores.sample_ids, kind="stable")
-    ids = scores.sample_ids[order]
+    ids = scores.sample_ids
+    if (ids[1:] > ids[:-1]).all():
+        return scores
+    order = np.argsort(ids, kind="stable")
+    ids = ids[order]
     twice = np.flatnonzero(ids[1:] == ids[:-1])
     if len(twice):
         raise InputError(f"{_name(scores)}: sample {str(ids[twice[0]])!r} stands more than once")
@@ -99,7 +103,7 @@ def fuse(scores: Sequence[Scores], weights: Mapping[str, float]) -> Fused:
     # Summed in the fixed order of STREAMS, so that the order of the inputs cannot change a bit of the result.
     fused = np.zeros(aligned[0].probabilities.shape)
     for one in aligned:
-        fused += one.probabilities.astype(np.float64) * (weights[one.stream] / total)
+        fused += np.multiply(one.probabilities, weights[one.stream] / total, dtype=np.float64)
     return Fused(streams, tuple(float(weights[stream]) for stream in streams), aligned[0].labels, fused)
 
 
@@ -129,3 +133,13 @@ def proportional(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
         return False
     first, second = sum(one.values()), sum(other.values())
     return all(abs(one[stream] / first - other[stream] / second) < 1e-9 for stream in one)
+
+
+def only_streams(stage: EvaluateStage, streams: Sequence[str]) -> EvaluateStage:
+    """Give every stream but these weight 0, and weight 1 to one of these that has none."""
+    unknown = set(streams) - set(STREAMS)
+    if unknown:
+        raise InputError(f"--streams: found {sorted(unknown)[0]!r}, expected some of {', '.join(STREAMS)}")
+    known: dict[str, float] = {str(stream): weight for stream, weight in stage.evaluate.weights.items()}
+    weights = {stream: (known.get(stream) or 1.0) if stream in streams else 0.0 for stream in STREAMS}
+    return stage.model_copy(update={"evaluate": EvaluateConfig.model_validate({"weights": weights})})
