@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_helpers import Scene
+from agent_helpers import Endpoint, Scene
 from service_process import TOKEN, Service, request_of
 
 from components.agent.core import run_round
 from components.agent.rounds import make_round
+from components.agent.service.client import ServiceClient
 from components.agent.service.messages import ROUNDS
 from components.contracts.artifact import digest
 from components.contracts.errors import InputError
@@ -72,6 +73,7 @@ class TestRounds:
         assert service.submit(spaced) == done
         assert service.submit(request_of(scene.stage(min_count=8))).id != first.id
 
+    @pytest.mark.slow
     def test_fifty_jobs_at_once_and_none_is_lost(self, service: Service, scene: Scene) -> None:
         stage = scene.stage()
         run_round(stage, scene.root / "c0")
@@ -175,11 +177,29 @@ class TestWhatGetsIn:
         assert service.call("GET", f"{ROUNDS}/..%2f..%2fetc").status in (404, 422)
 
 
-def test_a_server_that_is_no_agent_service_is_named(scene: Scene) -> None:
-    with pytest.raises(InputError, match="agent_url: found 'localhost:80'"):
-        make_round(scene.stage(), scene.root / "c", agent_url="localhost:80")
+class TestClient:
+    @pytest.mark.parametrize("url", ["localhost:80", "http://", "http://me:secret@host", "http://host/?token=secret"])
+    def test_a_url_that_is_none_or_may_carry_a_secret_is_refused(self, scene: Scene, url: str) -> None:
+        with pytest.raises(InputError, match=r"agent_url: (found|carries)") as error:
+            make_round(scene.stage(), scene.root / "c", agent_url=url)
+        assert "secret" not in str(error.value)
+
+    def test_a_service_that_does_not_answer_is_one_line(self, scene: Scene) -> None:
+        with pytest.raises(InputError, match=r"^http://127.0.0.1:9: the agent service does not answer: "):
+            ServiceClient("http://127.0.0.1:9", patience_s=0.5).run_round(scene.stage(), scene.root / "c")
+        assert not (scene.root / "c").exists()
+
+    def test_a_server_that_is_no_agent_service_is_named(self, scene: Scene, endpoint: Endpoint) -> None:
+        endpoint.respond = lambda request, headers: (200, {}, b"{}")  # type: ignore[method-assign]
+        with pytest.raises(InputError, match="does not answer like an agent service; check agent_url"):
+            make_round(scene.stage(), scene.root / "c", agent_url=endpoint.url)
+
+    def test_a_wrong_request_is_one_line(self, service: Service, scene: Scene) -> None:
+        with pytest.raises(InputError, match="HTTP 422: round 1 needs the confusion artifact"):
+            make_round(scene.stage(), scene.root / "c", agent_url=service.url, round_number=1)
 
 
+@pytest.mark.slow
 def test_it_does_what_its_openapi_document_says(service: Service, tmp_path: Path) -> None:
     """schemathesis, with every check but one: a request in form may still contradict itself, and is then refused."""
     command = [

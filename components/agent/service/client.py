@@ -62,7 +62,9 @@ class ServiceClient:
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S, poll_s: float = POLL_S) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        if parts.username or parts.password or parts.query:
+            raise InputError(f"agent_url: carries a user, password or query; the token belongs into {TOKEN_VARIABLE}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"agent_url: found {url!r}, expected http(s)://host:port")
         token = os.environ.get(TOKEN_VARIABLE, "").strip()
         if not token:
