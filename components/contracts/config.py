@@ -58,7 +58,7 @@ class DataConfig(Section):
 
     ``persons`` says which ``max_persons`` are kept, and in which order: those ``present`` in most frames, the one
     there longest first; or the ``first`` ones of the input, as the reference does in 2d.
-    ``format``: ``auto`` looks at the input; ``kinetics`` counts for that format only.
+    ``format``: ``auto`` looks at the input; ``clips`` are without labels; ``kinetics`` counts for that format only.
     """
 
     layout: str
@@ -70,7 +70,7 @@ class DataConfig(Section):
     align: bool = False
     protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
     protocol: str
-    format: Literal["auto", "pyskl", "kinetics", "ntu", "uav"] = "auto"
+    format: Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"] = "auto"
     kinetics: KineticsConfig = KineticsConfig()
 
     @field_validator("layout")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.skeleton import load_layout
 from components.evaluate.inputs import Inputs
-from components.evaluate.metrics import Counts, confusion_matrix
 
 
 def guidance(inputs: Inputs) -> list[dict[str, Any]]:

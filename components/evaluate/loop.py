@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.scores import Scores
 from components.evaluate.ensemble import Fused
 from components.evaluate.guidance import before_round, changed
 from components.evaluate.inputs import Inputs
-from components.evaluate.metrics import Counts, confusion_matrix
 from components.evaluate.statistics import paired, ratio_change
 
 MOST_MOVING = 8

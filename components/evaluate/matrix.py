@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluate.metrics import Counts
+from components.contracts.accuracy import Counts
 from components.evaluate.seriation import clustered_order
 from components.evaluate.wording import percent
 

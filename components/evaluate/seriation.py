@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluate.metrics import Counts
+from components.contracts.accuracy import Counts
 
 
 def clustered_order(counts: Counts) -> list[int]:

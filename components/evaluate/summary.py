@@ -48,12 +48,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from components.contracts import accuracy as metrics
 from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAM_NAMES
-from components.evaluate import calibration, metrics
+from components.evaluate import calibration
 from components.evaluate.checks import checks
 from components.evaluate.ensemble import PUBLISHED, Fused, fuse, learnt_weights, proportional
 from components.evaluate.guidance import guidance

@@ -57,6 +57,7 @@ def run(
       `*missing*.txt` in it names are skipped; splits `xsub_*`, `xview_*` and `xset_*` follow from the names;
     - a folder of raw UAV-Human recordings, `P000S00G10B10H10UC022000LC021000A000R0_08241716.txt` … (`uav`);
       splits `csv1_*` and `csv2_*` follow from the names;
+    - clips without labels, `.npy`, `.json` or `.pkl` (`--format clips`; see `components/preprocess/unlabelled.py`);
 
     or a folder or archive that holds one of these. Pickles are read as data: one that asks for anything but
     containers, numbers, text and NumPy arrays is refused, and nothing in it is executed.

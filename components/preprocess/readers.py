@@ -14,8 +14,9 @@ from components.preprocess import ntu, pyskl, uav
 from components.preprocess.files import Files, Folder, Member, SingleFile, open_files
 from components.preprocess.kinetics import KineticsIndex
 from components.preprocess.source import Source
+from components.preprocess.unlabelled import Unlabelled
 
-Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav"]
+Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"]
 KPFILES = "kpfiles"
 PICKLES = (".pkl", ".pickle")
 
@@ -34,6 +35,10 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
     Raises:
         InputError: no format fits, several do, or the input cannot be used as a whole.
     """
+    if kind == "clips":
+        if config is None:
+            raise InputError(f"{path}: format clips needs a configuration")
+        return Unlabelled(path, config), {}
     files = open_files(path)
     found = _formats(files)
     if kind == "auto":

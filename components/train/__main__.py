@@ -12,7 +12,9 @@ from components.contracts.config import load_experiment
 from components.runtime.cli import Exchange, application, parse_settings, run
 from components.train.core import Outputs, train_round
 from components.train.mirror import kept_at
-from components.train.published import import_reference, test_checkpoint
+from components.train.predicting import predict
+from components.train.published import import_reference
+from components.train.testing import test_checkpoint
 from components.train.workers import joined
 
 Settings = Annotated[
@@ -121,23 +123,75 @@ def test_command(
     checkpoint: Annotated[str, typer.Argument(help="`checkpoint` artifact.")],
     config: Annotated[Path, typer.Option(help="Experiment file (YAML) that the checkpoint fits.")],
     dataset: Annotated[str, typer.Option(help="`dataset` artifact, written by components.preprocess.")],
-    output: Annotated[str, typer.Option(help="Where the `scores` artifact goes.")],
+    output: Annotated[str | None, typer.Option(help="Where a `scores` artifact goes, if one is wanted.")] = None,
     stream: Annotated[str, typer.Option(help="The checkpoint's stream.")] = "j",
+    clips: Annotated[int | None, typer.Option(min=1, help="Clips per sample; else `train.test_clips`.")] = None,
+    best: Annotated[
+        bool, typer.Option("--best/--last", help="Weights of the best tested epoch, or of the last one.")
+    ] = False,
     set_: Settings = None,
 ) -> None:
     """Score the test split of the protocol with a checkpoint, without training.
 
-    **Example**, ten clips per sample under another protocol:
+    Prints top-1, top-5, mean-class accuracy, mean average precision, and how many clips were scored per second.
+    `--best` picks the epoch by its accuracy on this very split, where training watched it (`train.evaluate_every`):
+    that is how the reference reports, and it flatters.
+
+    **Example**, ten clips per sample under another protocol, with scores that `components.evaluate` reads:
 
         python -m components.train test out/checkpoint --config my.yaml --dataset out/dataset --output out/scores \\
-            --set train.test_clips=10 --set data.protocol=published
+            --clips 10 --set data.protocol=published
     """
-    stage = load_experiment(config, parse_settings(set_ or [])).stage_train(stream)
+    settings = parse_settings(set_ or []) | ({"train.test_clips": clips} if clips else {})
+    stage = load_experiment(config, settings).stage_train(stream)
     with Exchange() as exchange:
-        top1 = test_checkpoint(
-            stage, exchange.input(dataset), exchange.input(checkpoint), exchange.output(output), stream=stream
+        place = exchange.output(output) if output else None
+        tested = test_checkpoint(
+            stage, exchange.input(dataset), exchange.input(checkpoint), place, stream=stream, best=best
         )
-    print(f"{output}: top-1 {top1:.1%}")
+    weights = "best tested epoch" if best else "last epoch"
+    print(f"{checkpoint} ({weights}): {tested.samples} samples, clips per sample: {stage.train.test_clips}")
+    for name, share in (
+        ("top-1", tested.top1),
+        ("top-5", tested.top5),
+        ("mean-class accuracy", tested.mean_class),
+        ("mean average precision", tested.mean_average_precision),
+    ):
+        print(f"{name:<24}{share:.2%}")
+    print(f"{'throughput':<24}{tested.clips_per_second:.1f} clips/s")
+
+
+@app.command("predict")
+def predict_command(
+    checkpoint: Annotated[str, typer.Argument(help="`checkpoint` artifact.")],
+    skeletons: Annotated[str, typer.Argument(help="Skeletons of one or more clips: `.pkl`, `.json` or `.npy`.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes and joints to name.")] = 5,
+    clips: Annotated[int | None, typer.Option(min=1, help="Clips per sample; else as in training's test.")] = None,
+    best: Annotated[
+        bool, typer.Option("--best/--last", help="Weights of the best tested epoch, or of the last one.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
+) -> None:
+    """Name what is done in raw skeletons, and the joints that say so.
+
+    SKELETONS is one of
+
+    - `.npy`: one clip, `[T, V, C]` or `[M, T, V, C]` (persons, frames, joints; C is x, y, z, or x, y, score);
+    - `.json`: such an array as nested lists; or `{"clips": [{"id": …, "keypoint": …, "keypoint_score": …,
+      "img_shape": [height, width]}, …]}`, all but `keypoint` optional;
+    - `.pkl`: an annotation pickle of PYSKL (`split` and `label` not needed), read as data, never executed.
+
+    They are normalised as the checkpoint's training data were. A joint's *evidence* is what it adds to the logit of
+    the class above the average class; over all joints (and a constant) that is the logit itself, nothing estimated.
+
+    **Example**
+
+        python -m components.train predict out/checkpoint walk.npy --json
+    """
+    with Exchange() as exchange:
+        source, model = exchange.input(skeletons), exchange.input(checkpoint)
+        for prediction in predict(model, source, clips=clips, best=best):
+            print(prediction.to_json(top) if as_json else prediction.to_text(top))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Checkpoints from elsewhere: a reference ``.pth`` becomes a ``checkpoint`` artifact; any checkpoint can be scored."""
+"""Checkpoints from elsewhere: a reference ``.pth`` becomes a ``checkpoint`` artifact."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.contracts import checkpoint, dataset, scores
+from components.contracts import checkpoint
 from components.contracts.artifact import sha256_file
-from components.contracts.checkpoint import Checkpoint, Tensors, TrainState
+from components.contracts.checkpoint import Checkpoint, TrainState
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
-from components.contracts.skeleton import load_layout
-from components.train.clips import ClipSource
-from components.train.inference import score
-from components.train.recogniser import Recogniser
 from components.train.reference_weights import from_reference
+from components.train.testing import fitted
 
 
 def import_reference(source: Path, stage: TrainStage, output: Path, *, stream: str) -> list[str]:
@@ -36,38 +33,13 @@ def import_reference(source: Path, stage: TrainStage, output: Path, *, stream: s
     """
     weights, unmapped = from_reference(_state_dict(source))
     dimensions = len(weights["alignment.bias"])
-    model = _fitted(source, stage, weights, dimensions)
+    model = fitted(source, stage, weights, dimensions)
     epochs = stage.train.epochs
     state = TrainState(stream=stream, round=stage.rounds, epoch=epochs, step=0, text_dimensions=dimensions)
     arrays = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     imported = Checkpoint(arrays, {}, state, stage)
     checkpoint.write(output, imported, made_from={"reference": sha256_file(source)})
     return unmapped
-
-
-def test_checkpoint(stage: TrainStage, data: Path, source: Path, output: Path, *, stream: str) -> float:
-    """Score the protocol's test split with a checkpoint; write ``scores`` at ``output`` and return top-1 accuracy."""
-    opened, packed = checkpoint.open(source), dataset.open(data)
-    if opened.state.stream != stream:
-        raise InputError(f"{source}: stream {opened.state.stream!r} found, {stream!r} expected")
-    if packed.config.layout != stage.data.layout:
-        raise InputError(f"{data}: layout {packed.config.layout!r} found, {stage.data.layout!r} expected")
-    model = _fitted(source, stage, opened.model, opened.state.text_dimensions)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    clips = ClipSource(packed, stage.data.max_persons, device)
-    state = opened.state
-    result = score(
-        model.to(device),
-        clips,
-        packed,
-        stage,
-        stream=state.stream,
-        round_number=state.round,
-        history=state.history,
-    )
-    made_from = {"dataset": packed.digest, "checkpoint": opened.digest}
-    scores.write(output, result, made_from=made_from, config=stage)
-    return float((result.probabilities.argmax(1) == result.labels).mean())
 
 
 class _Ignored:
@@ -95,17 +67,3 @@ def _state_dict(source: Path) -> dict[str, np.ndarray]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise InputError(f"{source}: found {type(loaded).__name__}, expected a state dict of tensors")
     return {str(name).removeprefix("module."): tensor.numpy() for name, tensor in state.items()}
-
-
-def _fitted(source: Path, stage: TrainStage, weights: Tensors, dimensions: int) -> Recogniser:
-    """Return the configured recogniser with these weights; the error names the first tensor that does not fit."""
-    joints, classes = len(load_layout(stage.data.layout).joints), len(stage.data.classes)
-    model = Recogniser(stage.model, joints, stage.data.max_persons, classes, dimensions)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    for name in sorted(expected.keys() | weights.keys()):
-        found = tuple(weights[name].shape) if name in weights else "nothing"
-        if found != expected.get(name, "nothing"):
-            wanted = expected.get(name, "nothing")
-            raise InputError(f"{source}: {name}: {found} found, {wanted} expected by the configuration")
-    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
-    return model

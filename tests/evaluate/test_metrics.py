@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made_runs import probabilities
 
-from components.contracts.errors import InputError
-from components.contracts.scores import Scores
-from components.contracts.skeleton import STREAMS
-from components.evaluate.ensemble import PUBLISHED, Fused, align, fuse
-from components.evaluate.metrics import (
+from components.contracts.accuracy import (
     accuracy,
     confusion_matrix,
     mean_class_accuracy,
@@ -26,6 +22,10 @@ from components.evaluate.metrics import (
     recall,
     top_k,
 )
+from components.contracts.errors import InputError
+from components.contracts.scores import Scores
+from components.contracts.skeleton import STREAMS
+from components.evaluate.ensemble import PUBLISHED, Fused, align, fuse
 
 
 def made_scores(stream: str, *, samples: int = 12, classes: int = 4, seed: int = 0, skill: float = 1.0) -> Scores:

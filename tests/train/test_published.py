@@ -18,7 +18,7 @@ from components.contracts.config import Experiment
 from components.contracts.errors import InputError
 from components.train.core import Outputs, train_round
 from components.train.published import import_reference
-from components.train.published import test_checkpoint as score_with_checkpoint
+from components.train.testing import test_checkpoint as score_with_checkpoint
 
 
 def ntu60() -> Experiment:

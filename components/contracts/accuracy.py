@@ -62,7 +62,7 @@ def precision(counts: Counts) -> npt.NDArray[np.float64]:
 
 
 def _share(part: Counts, whole: Counts) -> npt.NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0))
 
 
 def mean_class_accuracy(counts: Counts) -> float:
