@@ -11,9 +11,11 @@ import typer
 from components.contracts.config import load_experiment
 from components.runtime.cli import Exchange, application, parse_settings, run
 from components.train.core import Outputs, train_round
+from components.train.curve import draw_curve
 from components.train.mirror import kept_at
 from components.train.predicting import predict
 from components.train.published import import_reference
+from components.train.telemetry import Watching
 from components.train.testing import test_checkpoint
 from components.train.workers import joined
 
@@ -49,6 +51,8 @@ def run_round(
         str | None,
         typer.Option(help="Folder or s3:// URI where every epoch is saved; a killed round goes on from there."),
     ] = None,
+    log: Annotated[Path | None, typer.Option(help="JSONL file to which every epoch appends a line.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's files.")] = None,
     set_: Settings = None,
 ) -> None:
     """Train one round of one stream and score the test split.
@@ -90,6 +94,7 @@ def run_round(
             resume=kept.folder,
             saved=kept.saved,
             workers=workers,
+            watching=Watching(log, tensorboard),
         )
 
 
@@ -159,6 +164,22 @@ def test_command(
     ):
         print(f"{name:<24}{share:.2%}")
     print(f"{'throughput':<24}{tested.clips_per_second:.1f} clips/s")
+
+
+@app.command("curve")
+def curve_command(
+    artifact: Annotated[str, typer.Argument(help="`checkpoint` or `scores` artifact.")],
+    plot: Annotated[Path, typer.Option(help="Picture to write: `.png`, `.svg` or `.pdf`.")],
+) -> None:
+    """Draw the learning curve of all epochs so far: loss and its parts, accuracy, learning rate.
+
+    **Example**
+
+        python -m components.train curve out/b-2/checkpoint --plot curve.png
+    """
+    with Exchange() as exchange:
+        draw_curve(exchange.input(artifact), plot)
+    print(plot)
 
 
 @app.command("predict")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.contracts.scores import Scores
 from components.runtime.logs import stage_logger
-from components.runtime.progress import progress
-from components.train import telemetry
 from components.train.artifacts import Inputs, open_inputs
 from components.train.clips import ClipSource
 from components.train.inference import score
@@ -26,6 +24,7 @@ from components.train.loop import Guidance, Trainer, seed_of
 from components.train.recogniser import Recogniser
 from components.train.saves import Saves
 from components.train.state import model_arrays, momentum_arrays, restore, share
+from components.train.telemetry import NOWHERE_ELSE, Plan, Seen, Watching, watch
 from components.train.workers import ALONE, Workers, default_device
 
 LOG = stage_logger("train")
@@ -78,6 +77,7 @@ def train_round(
     resume: Path | None = None,
     saved: Callable[[Path], None] | None = None,
     workers: Workers | None = None,
+    watching: Watching = NOWHERE_ELSE,
 ) -> None:
     """Train one stream for one round: its share of the epochs of the whole schedule.
 
@@ -93,6 +93,7 @@ def train_round(
             with the same inputs goes on from it; they are removed when the round is complete.
         saved: is told the path of each such checkpoint.
         workers: the processes that train together; all of them call this, and the one that leads writes.
+        watching: where the epochs are logged besides the artifacts.
 
     Raises:
         InputError: the inputs contradict each other or the configuration.
@@ -103,7 +104,7 @@ def train_round(
     saves = None
     if resume is not None and trainer.workers.leads:
         saves = Saves(resume, stage.train.keep_last, inputs.digests, saved)
-    running = _Round(trainer, inputs, round_number, epochs, saves, Standing(epochs.start))
+    running = _Round(trainer, inputs, round_number, epochs, saves, Standing(epochs.start), watching)
     running.restore()
     train_confusion = running.train()
     running.write(outputs, train_confusion)
@@ -154,6 +155,7 @@ class _Round:
     epochs: range
     saves: Saves | None
     standing: Standing
+    watching: Watching
 
     def restore(self) -> None:
         """Load the newest state there is: of this round if it was interrupted, else of the round before."""
@@ -174,33 +176,23 @@ class _Round:
         trainer, config = self.trainer, self.trainer.stage.train
         with self._watched() as seen:
             for epoch in range(self.standing.epoch + 1, self.epochs.stop + 1):
-                record, confused = trainer.epoch(epoch, self.number)
+                record, confused = trainer.epoch(epoch, self.number, seen.step)
                 if config.evaluate_every and epoch % config.evaluate_every == 0:
                     record = record.model_copy(update={"test_top1": _top1(self._scores(clips=1))})
                 self.standing.add(record, lambda: model_arrays(trainer.model))
-                seen(record)
+                seen.epoch(record)
                 # The last epoch goes to the outputs only: its confusion is not part of a saved state.
                 if self.saves is not None and epoch < self.epochs.stop:
                     self.saves.write(self.checkpoint())
         return confused
 
-    @contextmanager
-    def _watched(self) -> Iterator[Callable[[EpochRecord], None]]:
-        """Yield what shows an epoch's record; of several processes only the one that leads shows anything."""
-        if not self.trainer.workers.leads:
-            yield lambda record: None
-            return
-        title, samples = f"train {self.trainer.stream} round {self.number}", len(self.trainer.samples)
-        with (
-            progress(title, len(self.epochs), LOG) as report,
-            telemetry.watch(self.trainer.stream, self.number) as seen,
-        ):
-
-            def show(record: EpochRecord) -> None:
-                seen(record, samples)
-                report(record.epoch - self.epochs.start, f"loss {record.loss:.3f}, train top-1 {record.top1:.1%}")
-
-            yield show
+    def _watched(self) -> AbstractContextManager[Seen]:
+        """Return what shows the steps and epochs; of several processes only the one that leads shows anything."""
+        trainer = self.trainer
+        if not trainer.workers.leads:
+            return nullcontext(Seen())
+        plan = Plan(trainer.stream, self.number, self.epochs, trainer.steps_per_epoch, len(trainer.samples))
+        return watch(plan, self.standing.epoch, self.watching)
 
     def checkpoint(self) -> Checkpoint:
         """Return the whole state as it is now."""

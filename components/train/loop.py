@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import cast
 
@@ -102,8 +103,12 @@ class Trainer:
     def steps_per_epoch(self) -> int:
         return math.ceil(len(self.samples) / self.stage.train.batch)
 
-    def epoch(self, epoch: int, round_number: int) -> tuple[EpochRecord, np.ndarray]:
+    def epoch(
+        self, epoch: int, round_number: int, stepped: Callable[[], None] | None = None
+    ) -> tuple[EpochRecord, np.ndarray]:
         """Train one epoch (1-based). Returns its record and its confusion: int64 ``[true, predicted]``.
+
+        ``stepped`` is called after every step, for which nothing waits for the device.
 
         The confusion is what the network said of the clean clips before each step, as in the reference.
         """
@@ -117,6 +122,8 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             self._step(batch, generator, tally)
+            if stepped is not None:
+                stepped()
         return tally.record(epoch, round_number, rate), tally.confusion_matrix()
 
     def learning_rate(self, step: int) -> float:

@@ -1,39 +1,187 @@
-"""What can be watched of a running round from outside: Prometheus gauges."""
+"""What can be watched of a running round: a bar or log lines, Prometheus gauges, a JSONL log, TensorBoard files.
+
+Times and speeds stand here only: an artifact holds nothing that differs between two equal runs.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
 
+import torch
 from prometheus_client import Gauge
 
+from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
+from components.runtime.logs import stage_logger
 from components.runtime.metrics import serve_metrics
+from components.runtime.progress import progress
 
+LOG = stage_logger("train")
 _LABELS = ("stream", "round")
 EPOCH = Gauge("skeletonagent_train_epoch", "Epochs done of the whole schedule", _LABELS)
 LOSS = Gauge("skeletonagent_train_loss", "Training loss, mean of the last epoch", _LABELS)
 TOP1 = Gauge("skeletonagent_train_top1_ratio", "Training top-1 accuracy of the last epoch", _LABELS)
+TEST_TOP1 = Gauge("skeletonagent_train_test_top1_ratio", "Test top-1 accuracy, where epochs are tested", _LABELS)
 RATE = Gauge("skeletonagent_train_samples_per_second", "Training samples per second in the last epoch", _LABELS)
+LEARNING_RATE = Gauge("skeletonagent_train_learning_rate", "Learning rate at the end of the last epoch", _LABELS)
+GPU_MEMORY = Gauge("skeletonagent_train_gpu_memory_bytes", "Most GPU memory in use so far, 0 on a CPU", _LABELS)
 
-Seen = Callable[[EpochRecord, int], None]
+
+@dataclass(frozen=True)
+class Watching:
+    """Where else epochs are written: ``log``, a JSONL file that is appended to; ``tensorboard``, a folder."""
+
+    log: Path | None = None
+    tensorboard: Path | None = None
+
+
+NOWHERE_ELSE = Watching()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is watched: the round's epochs (so many are done before the first), their steps, samples per epoch."""
+
+    stream: str
+    round: int
+    epochs: range
+    steps: int
+    samples: int
+
+
+class Seen:
+    """Takes every step, and the record of every epoch."""
+
+    def step(self) -> None:
+        """Note that a step is done."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Note that an epoch is done."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An epoch's record with what is no part of any artifact: seconds, samples per second, bytes on the GPU."""
+
+    record: EpochRecord
+    seconds: float
+    rate: float
+    gpu_memory: int
+
+
+Sink = Callable[[Measured], None]
 
 
 @contextmanager
-def watch(stream: str, round_number: int) -> Iterator[Seen]:
-    """Serve the gauges (if ``METRICS_PORT`` is set) and yield a function that takes each epoch's record."""
-    serve_metrics()
-    labels = (stream, str(round_number))
-    last = time.monotonic()
+def watch(plan: Plan, done: int, watching: Watching) -> Iterator[Seen]:
+    """Show a round from epoch ``done`` on, and yield what takes its steps and epochs.
 
-    def seen(record: EpochRecord, samples: int) -> None:
-        nonlocal last
+    Raises:
+        InputError: the log or the TensorBoard files cannot be written.
+    """
+    serve_metrics()
+    with ExitStack() as stack:
+        sinks: list[Sink] = [_gauges(plan)]
+        if watching.log is not None:
+            sinks.append(stack.enter_context(_jsonl(plan, watching.log)))
+        if watching.tensorboard is not None:
+            sinks.append(stack.enter_context(_tensorboard(plan, watching.tensorboard)))
+        title = f"train {plan.stream} round {plan.round}"
+        report = stack.enter_context(progress(title, len(plan.epochs) * plan.steps, LOG))
+        yield _Shown(plan, done, report, sinks)
+
+
+class _Report(Protocol):
+    def __call__(self, done: int, note: str = "") -> None: ...
+
+
+class _Shown(Seen):
+    def __init__(self, plan: Plan, done: int, report: _Report, sinks: list[Sink]) -> None:
+        self._plan, self._report, self._sinks = plan, report, sinks
+        self._steps = (done - plan.epochs.start) * plan.steps
+        self._note = f"epoch {done + 1}/{plan.epochs.stop}"
+        self._began = time.monotonic()
+
+    def step(self) -> None:
+        self._steps += 1
+        self._report(self._steps, self._note)
+
+    def epoch(self, record: EpochRecord) -> None:
         now = time.monotonic()
+        seconds, self._began = max(now - self._began, 1e-9), now
+        memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+        measured = Measured(record, seconds, self._plan.samples / seconds, memory)
+        for sink in self._sinks:
+            sink(measured)
+        tested = "" if record.test_top1 is None else f", test {record.test_top1:.1%}"
+        self._note = (
+            f"epoch {record.epoch}/{self._plan.epochs.stop}: loss {record.loss:.3f}, "
+            f"train top-1 {record.top1:.1%}{tested}, {measured.rate:.0f} clips/s"
+        )
+        self._report(self._steps, self._note)
+
+
+def _gauges(plan: Plan) -> Sink:
+    labels = (plan.stream, str(plan.round))
+
+    def seen(measured: Measured) -> None:
+        record = measured.record
         EPOCH.labels(*labels).set(record.epoch)
         LOSS.labels(*labels).set(record.loss)
         TOP1.labels(*labels).set(record.top1)
-        RATE.labels(*labels).set(samples / max(now - last, 1e-9))
-        last = now
+        RATE.labels(*labels).set(measured.rate)
+        LEARNING_RATE.labels(*labels).set(record.learning_rate)
+        GPU_MEMORY.labels(*labels).set(measured.gpu_memory)
+        if record.test_top1 is not None:
+            TEST_TOP1.labels(*labels).set(record.test_top1)
 
-    yield seen
+    return seen
+
+
+@contextmanager
+def _jsonl(plan: Plan, path: Path) -> Iterator[Sink]:
+    """Append one line per epoch. After a kill the epoch that was not saved any more stands there twice."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def seen(measured: Measured) -> None:
+        line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "stream": plan.stream}
+        line |= measured.record.model_dump()
+        line |= {"seconds": round(measured.seconds, 3), "clips_per_second": round(measured.rate, 1)}
+        stream.write(json.dumps(line | {"gpu_memory_bytes": measured.gpu_memory}) + "\n")
+
+    with stream:
+        yield seen
+
+
+@contextmanager
+def _tensorboard(plan: Plan, folder: Path) -> Iterator[Sink]:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise InputError("--tensorboard: needs the package tensorboardX: pip install tensorboardX") from None
+    try:
+        writer = SummaryWriter(str(folder / f"{plan.stream}-r{plan.round}"))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+
+    def seen(measured: Measured) -> None:
+        values = measured.record.model_dump(exclude={"epoch", "round"}, exclude_none=True)
+        for name, value in (values | {"clips_per_second": measured.rate}).items():
+            writer.add_scalar(f"train/{name}", value, measured.record.epoch)
+        writer.flush()
+
+    try:
+        yield seen
+    finally:
+        writer.close()
