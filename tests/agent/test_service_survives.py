@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
+from unittest import mock
 
 import pytest
-from agent_helpers import NW_UCLA, Endpoint, Response, Scene, completion, good
+from agent_helpers import NW_UCLA, Endpoint, Response, Scene, completion, failure, good
 from service_process import KEY, TOKEN, Service, request_of, until
 
 from components.agent.core import run_round
@@ -86,6 +87,25 @@ def test_with_an_llm_the_bytes_are_the_same_too_and_no_secret_is_written(
     assert service.stop() == 0
     written = [file.read_bytes() for file in service.folder.rglob("*") if file.is_file()]
     assert not [content for content in written if KEY.encode() in content or TOKEN.encode() in content]
+
+
+def test_without_its_llm_a_round_still_ends_with_the_constraints_there_are(
+    endpoint: Endpoint, start: Start, scene: Scene
+) -> None:
+    endpoint.default = failure(502)
+    service = start()
+    stage = scene.stage(provider="openai", base_url=f"{endpoint.url}", concurrency=1)
+    with mock.patch.object(endpoint, "url", "http://127.0.0.1:9/v1"):
+        lonely = start()  # its only endpoint is one where nobody listens
+    health = lonely.call("GET", "/readyz")
+    assert (health.status, health.json()["store"]) == (503, "ok")
+    assert health.json()["llm"].startswith("http://127.0.0.1:9/v1: no connection")
+    assert lonely.call("GET", "/readyz?part=store").status == 200
+    assert lonely.call("GET", "/readyz?part=llm").status == 503
+    make_round(stage, scene.root / "c0", agent_url=service.url)
+    found = constraints.open(scene.root / "c0")
+    assert {constraint.provenance.status for constraint in found.classes} == {"prior"}
+    assert found.classes[0].provenance.note == "HTTP 502: no"
 
 
 def test_killed_in_the_middle_another_replica_ends_the_job_without_asking_again(

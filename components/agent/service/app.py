@@ -21,7 +21,17 @@ from components.agent.service.book import Book
 from components.agent.service.guard import App, Guard
 from components.agent.service.health import OK, Checkup
 from components.agent.service.intake import accept
-from components.agent.service.messages import ENDED, ROUNDS, Files, Health, JobId, Problem, RoundRequest, RoundStatus
+from components.agent.service.messages import (
+    ENDED,
+    ROUNDS,
+    Files,
+    Health,
+    JobId,
+    Part,
+    Problem,
+    RoundRequest,
+    RoundStatus,
+)
 from components.agent.service.worker import Workers
 from components.contracts.errors import InputError
 
@@ -134,11 +144,16 @@ def _add_probes(app: FastAPI, checkup: Checkup) -> None:
         """Say that the process lives."""
         return {"status": OK}
 
-    @app.get("/readyz", responses={503: {"model": Health, "description": "A part cannot be reached."}})
-    def readyz(response: Response) -> Health:
-        """Say whether the store and the LLM endpoints can be reached."""
+    @app.get("/readyz", responses={422: {"model": Problem}, 503: {"model": Health, "description": "A part fails."}})
+    def readyz(response: Response, part: Part | None = None) -> Health:
+        """Say whether the store and the LLM endpoints can be reached; with `part`, that one decides the status.
+
+        Without its LLM a round still ends, with the constraints there are: whoever should get through to it then
+        asks for `part=store`.
+        """
         health = checkup()
-        response.status_code = 200 if health.store == health.llm == OK else 503
+        found = [health.store, health.llm] if part is None else [getattr(health, part)]
+        response.status_code = 200 if all(one == OK for one in found) else 503
         return health
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -22,6 +22,8 @@ TOKEN_VARIABLE = "SKELETONAGENT_AGENT_TOKEN"
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 """``failed``: the request or the service's configuration is wrong; an LLM that fails costs no job."""
+Part = Literal["store", "llm"]
+"""What the service needs besides itself."""
 ENDED: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
