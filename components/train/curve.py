@@ -28,7 +28,10 @@ def draw_curve(artifact: Path, output: Path) -> None:
     history = _history(artifact)
     if not history:
         raise InputError(f"{artifact}: no epoch in its history")
-    from matplotlib.figure import Figure  # a second to load, needed here only
+    try:
+        from matplotlib.figure import Figure  # a second to load, needed here only
+    except ImportError:
+        raise InputError("curve: needs the package matplotlib, which the training image lacks") from None
 
     figure = Figure(figsize=(9, 7), layout="constrained")
     losses, accuracies, rates = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from components.train.testing import chosen_weights, fitted
 from components.train.workers import default_device
 
 _BATCH = 64
+_PREPROCESS = "components.preprocess"  # run, not imported
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,13 @@ def predict(source: Path, skeletons: Path, *, clips: int | None = None, best: bo
 
 def _packed(skeletons: Path, stage: TrainStage, scratch: Path) -> Dataset:
     """Normalise and pack the skeletons as ``preprocess`` does, in a process of its own: stages share no code."""
+    if find_spec(_PREPROCESS) is None:
+        raise InputError(f"predict: needs {_PREPROCESS}, which the training image lacks")
     document = stage.model_dump(mode="json", include={"model", "train", "data"}) | {"name": "predict", "rounds": 1}
     document["data"]["format"] = "clips"
     config = scratch / "experiment.yaml"
     config.write_text(canonical_json(document), encoding="utf-8")  # JSON is YAML
-    command = [sys.executable, "-m", "components.preprocess", "run", str(skeletons)]
+    command = [sys.executable, "-m", _PREPROCESS, "run", str(skeletons)]
     command += ["--config", str(config), "--output", str(scratch / "dataset")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
