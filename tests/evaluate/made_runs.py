@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from components.contracts import confusion, constraints, scores
+from components.contracts import confusion, constraints, dataset, scores
 from components.contracts.config import Experiment
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import ClassConstraint, Constraints, Provenance
@@ -108,11 +108,11 @@ def make_run(
     return run
 
 
-def write_constraints(path: Path, made: Experiment, stream: str, number: int) -> None:
+def write_constraints(path: Path, made: Experiment, stream: str, number: int, *, answers: bool = True) -> None:
     """Every class has joints 4–6; in round r ≥ 1 each even class is told apart from its neighbour by 5–7."""
     entries = []
     for label, name in enumerate(made.data.classes):
-        answered = number > 0 and label % 2 == 0
+        answered = answers and number > 0 and label % 2 == 0
         status = "answered" if answered else "kept" if number else "prior"
         tokens = 100 if answered else 0
         entries.append(
@@ -134,3 +134,24 @@ def write_constraints(path: Path, made: Experiment, stream: str, number: int) ->
     text = np.ones((len(entries), 3), dtype=np.float32)
     told = Constraints(made.data.layout, number, stream, "test", tuple(entries), text)
     constraints.write(path, told, made_from={}, config=made.stage_agent())
+
+
+def write_dataset(path: Path, run: Run, *, leaks: int = 0, untrained: int = 0) -> Path:
+    """A dataset whose test split is what the scores are of; its training split has four samples per class.
+
+    The last ``untrained`` classes have no training sample. Bodies are random, 6 frames of ntu25, one person.
+    """
+    first = scores.open(next(iter(run.scores.values())))
+    classes = len(run.experiment.data.classes)
+    rng = np.random.default_rng(0)
+    trained = [(f"T{number:04d}", number % classes) for number in range(4 * classes)]
+    trained = [(sample_id, label) for sample_id, label in trained if label < classes - untrained]
+    tested = list(zip(first.sample_ids.tolist(), first.labels.tolist(), strict=True))
+    notes = {"leaks": {"cross": leaks}}
+    with dataset.Writer(path, run.experiment.data, made_from={}, notes=notes) as writer:
+        for sample_id, label in trained + tested:
+            writer.append(sample_id, label, rng.normal(size=(1, 6, 25, 3)))
+        writer.splits(
+            {"train": [sample_id for sample_id, _ in trained], "test": [sample_id for sample_id, _ in tested]}
+        )
+    return path
