@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from components.contracts.accuracy import mean_average_precision, top_k
 from components.contracts.scores import Scores
 from components.evaluate.calibration import (
     calibration_error,
@@ -18,7 +19,6 @@ from components.evaluate.calibration import (
     tempered,
 )
 from components.evaluate.ensemble import learnt_weights
-from components.evaluate.metrics import mean_average_precision, top_k
 from components.evaluate.seriation import clustered_order
 from components.evaluate.statistics import (
     holm,
