@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from kfp_server import Backend, serving
+from kfp_server import Backend, Command, serving
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
 
-Command = Callable[..., Result]
+sys.path.append(str(Path(__file__).resolve().parents[1] / "pipelines"))  # the small experiment
 
 
 @pytest.fixture

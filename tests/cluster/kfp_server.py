@@ -21,7 +21,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api as models
 import yaml
+from click.testing import Result
 
+Command = Callable[..., Result]
+"""``python -m pipelines`` with these arguments."""
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 

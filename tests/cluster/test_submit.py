@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Command
-from kfp_server import Backend, task
+from kfp_server import Backend, Command, task
 
 from components.contracts.errors import InputError
 from pipelines.cluster import api

@@ -1,0 +1,170 @@
+"""deploy, undeploy and diff with a kubectl that answers from a folder: what is asked of it, and what is said."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp_server import Backend, Command
+
+from components.contracts.errors import InputError
+
+KUBECTL = """\
+#!/usr/bin/env python3
+import json, os, pathlib, subprocess, sys
+home = pathlib.Path(os.environ["FAKE_CLUSTER"])
+words = sys.argv[1:]
+state = json.loads((home / "state.json").read_text())
+if words[0] == "kustomize":
+    sys.exit(subprocess.run([state["kubectl"], *words]).returncode)
+with (home / "calls").open("a") as calls:
+    calls.write(" ".join(words) + "\\n")
+if state["down"]:
+    print("E1122 memcache.go: couldn't get current server API group list", file=sys.stderr)
+    sys.exit("The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?")
+words = words[2:] if words[0] == "--namespace" else words
+if words[:2] == ["get", "namespace"] and words[2] in state["namespaces"]:
+    print("namespace/" + words[2])
+elif words[:2] == ["get", "secret"] and words[2] in state["secrets"]:
+    print(" ".join(state["secrets"][words[2]]) if "go-template" in words[3] else "secret/" + words[2])
+elif words[0] == "create":
+    made = json.loads(sys.stdin.read())
+    state["secrets"][made["metadata"]["name"]] = sorted(made["stringData"])
+    (home / "state.json").write_text(json.dumps(state))
+    (home / "created.json").write_text(json.dumps(made))
+elif words[0] == "api-resources":
+    print("deployments deploy apps/v1 true Deployment\\nservices svc v1 true Service")
+    print("\\n".join("x " + group + "/v1 true " + kind for group, kind in state["kinds"]))
+elif words[0] == "apply":
+    print("deployment.apps/skeletonagent-agent " + ("unchanged" if state["applied"] else "created"))
+    (home / "state.json").write_text(json.dumps({**state, "applied": True}))
+elif words[0] == "delete":
+    (home / "deleted.yaml").write_text(sys.stdin.read())
+    print("deployment.apps/skeletonagent-agent deleted")
+elif words[0] == "rollout" and state["unready"]:
+    sys.exit("error: timed out waiting for the condition")
+elif words[0] == "diff":
+    sys.exit(0)
+"""
+KINDS = [
+    ("apps", "StatefulSet"), ("policy", "PodDisruptionBudget"), ("autoscaling", "HorizontalPodAutoscaler"),
+    ("networking.k8s.io", "NetworkPolicy"),
+]  # fmt: skip
+SECRETS = {
+    "skeletonagent-s3": ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"],
+    "skeletonagent-agent": ["SKELETONAGENT_AGENT_TOKEN"],
+}
+
+
+class FakeCluster:
+    def __init__(self, home: Path, kubectl: str) -> None:
+        self.home = home
+        self.set(kubectl=kubectl, down=False, namespaces=["kubeflow"], secrets=SECRETS, kinds=KINDS, applied=False,
+                 unready=False)  # fmt: skip
+
+    def set(self, **state: Any) -> None:
+        file = self.home / "state.json"
+        before = json.loads(file.read_text()) if file.is_file() else {}
+        file.write_text(json.dumps({**before, **state}))
+
+    @property
+    def calls(self) -> str:
+        file = self.home / "calls"
+        return file.read_text() if file.is_file() else ""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
+    from pipelines.cluster.kubectl import Kubectl
+
+    real = Kubectl("")._command[0]
+    home = tmp_path / "fake"
+    home.mkdir()
+    (home / "kubectl").write_text(KUBECTL)
+    (home / "kubectl").chmod(0o755)
+    monkeypatch.setenv("FAKE_CLUSTER", str(home))
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    return FakeCluster(home, real)
+
+
+def test_deploy_applies_waits_and_uploads_and_a_second_call_changes_nothing(
+    command: Command, cluster: FakeCluster, backend: Backend
+) -> None:
+    first = command("deploy")
+    assert first.exit_code == 0, first.output or first.exception
+    assert "skeletonagent-agent created" in first.output and ": uploaded" in first.output
+    for kind in ("deployment/skeletonagent-agent", "statefulset/skeletonagent-s3"):
+        assert f"--namespace kubeflow rollout status {kind} --timeout=300s" in cluster.calls
+    second = command("deploy")
+    assert "skeletonagent-agent unchanged" in second.output and ": unchanged" in second.output
+    assert len(backend.versions) == 1
+
+
+def test_dry_run_asks_neither_the_cluster_nor_kfp(command: Command, cluster: FakeCluster, backend: Backend) -> None:
+    result = command("deploy", "--overlay", "gpu", "--dry-run")
+    assert result.exit_code == 0 and not cluster.calls and not backend.requests
+    for text in ("Deployment               skeletonagent-agent", "TrainingRuntime          skeletonagent-torch",
+                 "OPENAI_API_KEY  (optional", "train=skeletonagent-train:0.1.0", "to namespace kubeflow"):  # fmt: skip
+        assert text in result.output
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"down": True}, "no cluster answers: The connection to the server 127.0.0.1:1 was refused"),
+        ({"namespaces": []}, "namespace kubeflow: not in this cluster; install Kubeflow Pipelines first"),
+        ({"kinds": KINDS[:-1]}, "the cluster has no NetworkPolicy.networking.k8s.io"),
+        ({"secrets": {}}, "secret skeletonagent-s3: not there; kubectl -n kubeflow create secret generic"),
+        ({"secrets": {**SECRETS, "skeletonagent-agent": ["x"]}}, "has no key SKELETONAGENT_AGENT_TOKEN"),
+        ({"unready": True}, "kubectl rollout: error: timed out waiting for the condition"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(
+    command: Command, cluster: FakeCluster, state: dict[str, Any], message: str
+) -> None:
+    cluster.set(**state)
+    result = command("deploy")
+    assert isinstance(result.exception, InputError), result.output
+    assert message in str(result.exception) and "\n" not in str(result.exception)
+    if "unready" not in state:
+        assert " apply " not in cluster.calls, "something was applied before the mistake was found"
+
+
+def test_secrets_are_created_from_the_environment_and_pass_through_standard_input_only(
+    command: Command, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.set(secrets={})
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "never-shown")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    result = command("deploy", "--create-secrets")
+    assert result.exit_code == 0, result.exception
+    assert "never-shown" not in result.output + cluster.calls
+    made = json.loads((cluster.home / "created.json").read_text())
+    assert made["metadata"]["name"] == "skeletonagent-agent"
+    assert len(made["stringData"]["SKELETONAGENT_AGENT_TOKEN"]) >= 32, "a token was to be made up"
+
+
+def test_undeploy_leaves_data_and_secrets(command: Command, cluster: FakeCluster) -> None:
+    planned = command("undeploy", "--dry-run")
+    assert "Deployment" in planned.output and "PersistentVolumeClaim " not in planned.output and not cluster.calls
+    assert command("undeploy").exit_code == 0
+    deleted = (cluster.home / "deleted.yaml").read_text()
+    assert "kind: Deployment" in deleted
+    assert "kind: PersistentVolumeClaim" not in deleted and "kind: Secret\n" not in deleted
+
+
+def test_diff_says_what_deploy_would_change(command: Command, cluster: FakeCluster) -> None:
+    assert "no difference" in command("diff").output
+    assert "would be uploaded" in command("diff").output
+    assert command("deploy").exit_code == 0
+    assert ": uploaded" in command("diff").output
+
+
+def test_without_kubectl(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    assert "kubectl: not found on PATH" in str(command("undeploy").exception)
