@@ -21,7 +21,7 @@ from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
 from pipelines.local import Place, Request, StageError, processes
 from pipelines.local import run as run_locally
 from pipelines.parameters import one_line
-from pipelines.platform import Cluster
+from pipelines.platform import Cluster, Trainer
 
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
 
@@ -90,6 +90,8 @@ def compile_pipeline(
     tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
     train_cpu: Annotated[str, typer.Option(help="CPU cores that a training task asks for.")] = "4",
     train_memory: Annotated[str, typer.Option(help="Memory of a training task.")] = "24Gi",
+    trainer: Annotated[Trainer, typer.Option(help="pod: each task trains; torchjob: TrainJobs do.")] = Trainer.POD,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes of each TrainJob.")] = 1,
     set_: Settings = None,
 ) -> None:
     """Compile the pipeline into a file that the KFP user interface and its API accept.
@@ -102,9 +104,8 @@ def compile_pipeline(
     experiment = load_experiment(config, settings) if config is not None else None
     if experiment is not None:
         rounds = experiment.rounds
-    pipeline = make_pipeline(
-        2 if rounds is None else rounds, Cluster(image_references(image or [], tag), train_cpu, train_memory)
-    )
+    cluster = Cluster(image_references(image or [], tag), train_cpu, train_memory, trainer, nodes)
+    pipeline = make_pipeline(2 if rounds is None else rounds, cluster)
     defaults: dict[str, Any] = {}
     if experiment is not None:
         document = experiment.model_dump(mode="json", exclude_defaults=True)

@@ -14,9 +14,10 @@ from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.train.component import train
+from components.train.trainjob_component import train_job
 from pipelines.configure import configure
 from pipelines.parameters import presets
-from pipelines.platform import Cluster, Placement
+from pipelines.platform import Cluster, Placement, Trainer
 from pipelines.source import source_digest
 
 MAX_ROUNDS = 100
@@ -139,6 +140,17 @@ def _undressed(task: Any, _stage: str) -> Any:
     return task
 
 
+def train_on(cluster: Cluster | None, placement: Placement, **inputs: Any) -> Any:
+    """Return the task of one round: in a pod of its own, in a TrainJob, or (without a cluster) in the local run."""
+    inputs["code"] = source_digest("train")
+    if not cluster:
+        return train(**inputs)
+    if cluster.trainer is Trainer.TORCHJOB:
+        where = {"nodes": cluster.nodes, "gpus": placement.gpus, "accelerator": placement.accelerator}
+        return cluster.dress(train_job(**inputs, **where), "train-job")
+    return cluster.place(cluster.dress(train(**inputs), "train"), placement)
+
+
 def _result_names(rounds: int) -> list[str]:
     """Return the outputs of one stream; no agent follows the last round, so that has no constraints."""
     kinds = {"scores": rounds, "confusion": rounds, "constraints": rounds - 1}
@@ -172,20 +184,16 @@ def _stream_rounds(rounds: int, cluster: Cluster | None) -> Callable[..., Any]:
         previous: dict[str, Any] = {}
         results: dict[str, Any] = {}
         for number in range(1, rounds + 1):
-            trained = dress(
-                train(
-                    stage=train_stage,
-                    code=source_digest("train"),
-                    stream=stream,
-                    round_number=number,
-                    dataset=dataset,
-                    constraints=constraints,
-                    **previous,
-                ).set_display_name(f"train round {number}"),
-                "train",
-            )
-            if cluster:
-                cluster.place(trained, placement)
+            trained = train_on(
+                cluster,
+                placement,
+                stage=train_stage,
+                stream=stream,
+                round_number=number,
+                dataset=dataset,
+                constraints=constraints,
+                **previous,
+            ).set_display_name(f"train round {number}")
             previous = {"previous": trained.outputs["checkpoint"]}
             results[f"scores_{number}"] = trained.outputs["scores"]
             results[f"confusion_{number}"] = trained.outputs["confusion"]

@@ -14,7 +14,7 @@ from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
-from components.train.component import train
+from pipelines.dag import train_on
 from pipelines.platform import Cluster, Placement
 from pipelines.source import source_digest
 
@@ -98,7 +98,7 @@ def make_replay(target: Target, uris: Uris, cluster: Cluster | None = None) -> C
     """
 
     def finish(task: Any) -> None:
-        if cluster:
+        if cluster and target.stage != "train":  # which is dressed where it is made
             cluster.dress(task, target.stage)
         task.set_caching_options(False).set_display_name(target.label)
 
@@ -145,10 +145,8 @@ def _train(target: Target, uris: Uris, finish: Finish, cluster: Cluster | None) 
         tolerations: list = [],  # noqa: B006
     ) -> None:
         which = {"stream": target.stream, "round_number": target.round}
-        task = train(stage=stage, code=source_digest("train"), **which, **_single(target, uris))
-        finish(task)
-        if cluster:
-            cluster.place(task, Placement(gpus, accelerator, node_selector, tolerations))
+        placement = Placement(gpus, accelerator, node_selector, tolerations)
+        finish(train_on(cluster, placement, stage=stage, **which, **_single(target, uris)))
 
     return replay  # type: ignore[no-any-return]
 

@@ -20,9 +20,7 @@ from pipelines.cluster.overlay import OVERLAY_HELP, Overlay, load_overlay
 from pipelines.cluster.package import Package, compile_package, write_package
 from pipelines.cluster.past import read_past
 from pipelines.cluster.watch import errors, follow, table, tasks_of
-from pipelines.images import image_references
 from pipelines.parameters import presets
-from pipelines.platform import Cluster
 from pipelines.replay import Target, make_replay
 
 BUILD = Path("build")
@@ -194,7 +192,7 @@ def replay(
     uris = {need: str(given[need.name]) for need in target.needs() if need.name in given}
     missing = [need for need in target.needs() if need not in uris]
     uris |= locate(missing, root or past.root or DEFAULT_ROOT, past.run_id, past.config) if missing else {}
-    pipeline = make_replay(target, uris, Cluster(image_references(list(chosen.images), None)))
+    pipeline = make_replay(target, uris, chosen.cluster)
     label = target.label.replace(" ", "-")
     package = write_package(pipeline, BUILD / f"replay-{label}.yaml", {}, label=f"replay-{label}")
     values = {**past.values, **chosen.defaults, **package.read(param or []), "stage": past.stage(stage, stream)}
@@ -223,7 +221,7 @@ def _package(overlay: Overlay, rounds: int | None, config: str) -> Package:
     return compile_package(
         BUILD / f"{overlay.path.name}.yaml",
         rounds=rounds or 2,
-        cluster=Cluster(image_references(list(overlay.images), None)),
+        cluster=overlay.cluster,
         defaults=defaults,
         experiment=experiment,
     )

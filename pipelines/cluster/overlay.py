@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 
 from components.contracts.errors import InputError
+from pipelines.images import image_references
+from pipelines.platform import Cluster, Trainer
 
 OVERLAYS = Path(__file__).resolve().parents[2] / "k8s" / "overlays"
 OVERLAY_HELP = "Folder of k8s/overlays, or the path of one of your own."
@@ -17,12 +19,14 @@ OVERLAY_HELP = "Folder of k8s/overlays, or the path of one of your own."
 
 @dataclass(frozen=True)
 class Overlay:
-    """``images``: STAGE=REFERENCE for every stage that it names; ``defaults``: of a run's parameters."""
+    """``images``: STAGE=REFERENCE for every stage that it names; ``defaults``: of a run's parameters; ``cluster``: what
+    the pipeline is compiled for."""
 
     path: Path
     namespace: str
     images: tuple[str, ...]
     defaults: dict[str, Any]
+    cluster: Cluster
 
     @property
     def shown(self) -> str:
@@ -41,7 +45,8 @@ def load_overlay(name: str) -> Overlay:
     if not isinstance(namespace, str):
         raise InputError(f"{path}/kustomization.yaml: namespace: missing; it names where the runs' pods are")
     defaults = _mapping(path / "run.yaml") if (path / "run.yaml").is_file() else {}
-    return Overlay(path, namespace, tuple(_images(document)), defaults)
+    images = tuple(_images(document))
+    return Overlay(path, namespace, images, defaults, _cluster(path / "compile.yaml", images))
 
 
 def _mapping(path: Path) -> dict[str, Any]:
@@ -54,6 +59,21 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{path}: found {type(document).__name__}, expected a mapping")
     return document
+
+
+def _cluster(file: Path, images: tuple[str, ...]) -> Cluster:
+    """Return what the pipeline is compiled for: the images, and what ``compile.yaml`` says, if there is one."""
+    given = _mapping(file) if file.is_file() else {}
+    known = {"train_cpu": str, "train_memory": str, "trainer": str, "nodes": int}
+    for name, value in given.items():
+        if not isinstance(value, known.get(name, type(None))):
+            raise InputError(
+                f"{file}: {name}: found {value!r}, expected {', '.join(known)} (nodes: a number, else text)"
+            )
+    if given.get("trainer", "pod") not in set(Trainer):
+        raise InputError(f"{file}: trainer: found {given['trainer']!r}, expected {' or '.join(Trainer)}")
+    trainer = {"trainer": Trainer(given["trainer"])} if "trainer" in given else {}
+    return Cluster(image_references(list(images), None), **{**given, **trainer})
 
 
 def _images(document: dict[str, Any]) -> list[str]:

@@ -1,0 +1,75 @@
+"""The train stage as a KFP component that trains on several nodes, in a TrainJob of Kubeflow Trainer."""
+
+from kfp import dsl
+
+from components.runtime.task import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def train_job(
+    stage: str,
+    code: str,
+    stream: str,
+    round_number: int,
+    nodes: int,
+    gpus: str,
+    accelerator: str,
+    dataset: dsl.Input[dsl.Dataset],
+    constraints: dsl.Input[dsl.Artifact],
+    checkpoint: dsl.Output[dsl.Model],
+    confusion: dsl.Output[dsl.Artifact],
+    scores: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    previous: dsl.Input[dsl.Model] = None,
+):
+    """Train one stream for one round under the agent's constraints, on several nodes.
+
+    Args:
+        stage: Configuration of the stage for this stream (JSON).
+        code: Digest of the stage's source, so that the cache knows a change of code.
+        stream: j, b, k, jm, bm or km.
+        round_number: From 1; a later round goes on from the checkpoint of the one before.
+        nodes: Nodes of the TrainJob.
+        gpus: GPUs of each node; 0 trains on the CPU.
+        accelerator: Resource name of the GPU.
+        dataset: The packed skeletons.
+        constraints: Critical joints and descriptions that guide this round.
+        checkpoint: Weights, optimiser state and history, from which the next round goes on.
+        confusion: Who was taken for whom, on the training split (for the agent) and on the test split.
+        scores: Class probabilities of the test split.
+        metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
+        previous: Checkpoint of the round before; none in round 1.
+    """
+    from components.runtime.task import describe, task
+
+    with task(f"train {stream} round {round_number}"):
+        import json
+        import os
+        from pathlib import Path
+
+        from components.contracts import scores as scores_contract
+        from components.contracts.artifact import digest
+        from components.contracts.config import TrainStage, parse_section
+        from components.train import trainjob
+
+        inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
+        job = trainjob.Round(
+            stage=parse_section(TrainStage, stage),
+            stream=stream,
+            number=round_number,
+            dataset=dataset.uri,
+            constraints=constraints.uri,
+            previous=previous.uri if previous else None,
+            folder=f"s3://{os.environ['SKELETONAGENT_BUCKET']}/trainjobs",
+            identity=(stage, code, nodes, gpus, inputs),
+        )
+        artifacts = {"checkpoint": checkpoint, "confusion": confusion, "scores": scores}
+        outputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
+        trainjob.run(job, trainjob.Nodes.read(nodes, gpus, accelerator), outputs)
+        for artifact in artifacts.values():
+            artifact.metadata.update(describe(artifact.path))
+        last = scores_contract.open(Path(scores.path)).history[-1]
+        numbers = {"top1": scores.metadata["top1"], "train_top1": last.top1, "train_loss": last.loss}
+        for name, value in numbers.items():
+            metrics.log_metric(name, value)
+        Path(metrics.path).write_text(json.dumps(numbers))  # without a file nothing is cached
