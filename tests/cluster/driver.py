@@ -128,7 +128,8 @@ class Driver:
         label = component["executorLabel"]
         executor = self.spec["deploymentSpec"]["executors"][label]
         if importer := executor.get("importer"):
-            uri = parameters[importer["artifactUri"]["runtimeParameter"]]
+            source = importer["artifactUri"]
+            uri = parameters[source["runtimeParameter"]] if "runtimeParameter" in source else source["constant"]
             return Results({}, {"artifact": [{"name": "artifact", "uri": uri, "type": importer["typeSchema"]}]})
         container = executor["container"]
         folder = self.folder / where
