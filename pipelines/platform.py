@@ -15,7 +15,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 CONFIG_MAP = "skeletonagent"
-CONFIG_KEYS = ("S3_ENDPOINT", "AWS_REGION", "S3_PATH_STYLE", "SKELETONAGENT_BUCKET")
+CONFIG_KEYS = ("S3_ENDPOINT", "AWS_REGION", "S3_PATH_STYLE", "SKELETONAGENT_BUCKET", "SKELETONAGENT_RESUME")
 S3_SECRET, TOKEN_SECRET, LLM_SECRET = "skeletonagent-s3", "skeletonagent-agent", "skeletonagent-llm"
 SECRETS = {
     S3_SECRET: ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),

@@ -43,23 +43,37 @@ def train(
         from components.contracts import scores as scores_contract
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
-        from components.train import core
+        from components.train import core, processes
         from components.train.mirror import kept_at
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
         place = resume_place(f"{stream}-r{round_number}", stage, code, inputs, beside=checkpoint.uri)
-        with kept_at(place) as kept:
-            core.train_round(
-                parse_section(TrainStage, stage),
-                Path(dataset.path),
-                Path(constraints.path),
-                core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path)),
-                stream=stream,
+        section, before = parse_section(TrainStage, stage), previous.path if previous else None
+        if processes.gpus() > 1:
+            processes.train_on_all(
+                processes.gpus(),
+                section,
+                stream,
                 round_number=round_number,
-                previous=Path(previous.path) if previous else None,
-                resume=kept.folder,
-                saved=kept.saved,
+                dataset=dataset.path,
+                constraints=constraints.path,
+                previous=before,
+                output=str(Path(checkpoint.path).parent),
+                resume=place,
             )
+        else:
+            with kept_at(place) as kept:
+                core.train_round(
+                    section,
+                    Path(dataset.path),
+                    Path(constraints.path),
+                    core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path)),
+                    stream=stream,
+                    round_number=round_number,
+                    previous=Path(before) if before else None,
+                    resume=kept.folder,
+                    saved=kept.saved,
+                )
         for artifact in (checkpoint, confusion, scores):
             artifact.metadata.update(describe(artifact.path))
         last = scores_contract.open(Path(scores.path)).history[-1]

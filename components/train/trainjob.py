@@ -6,7 +6,6 @@ its result, so a task that was evicted finds the job that it had started, and go
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -23,6 +22,7 @@ from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
 from components.runtime.cli import Exchange
 from components.runtime.logs import stage_logger
+from components.train.processes import PROGRAM, arguments, experiment
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = "skeletonagent-torch"
@@ -32,7 +32,7 @@ OUTPUTS = ("checkpoint", "confusion", "scores")
 POLL_S = 10.0
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_SCRIPT = 'printf %s "$SKELETONAGENT_EXPERIMENT" > /tmp/experiment.yaml && exec torchrun -m components.train run "$@"'
+_SCRIPT = 'printf %s "$SKELETONAGENT_EXPERIMENT" > /tmp/experiment.yaml && exec torchrun ' + " ".join(PROGRAM) + ' "$@"'
 _log = stage_logger("train")
 
 
@@ -100,32 +100,21 @@ def manifest(job: Round, nodes: Nodes) -> dict[str, Any]:
                 "numNodes": nodes.number,
                 "numProcPerNode": max(nodes.gpus, 1),
                 "command": ["/bin/sh", "-c", _SCRIPT, "sh"],
-                "args": _arguments(job),
-                "env": [{"name": "SKELETONAGENT_EXPERIMENT", "value": _experiment(job)}],
+                "args": arguments(
+                    config="/tmp/experiment.yaml",
+                    stream=job.stream,
+                    round_number=job.number,
+                    dataset=job.dataset,
+                    constraints=job.constraints,
+                    previous=job.previous,
+                    output=job.output,
+                    resume=f"{job.folder}/unfinished/{job.name}",
+                ),
+                "env": [{"name": "SKELETONAGENT_EXPERIMENT", "value": experiment(job.stage, job.stream)}],
                 "resourcesPerNode": {"requests": resources, "limits": limits},
             },
         },
     }
-
-
-def _experiment(job: Round) -> str:
-    """Return an experiment whose one stream has this very configuration; JSON is YAML too."""
-    document = {"name": "trainjob", "streams": [job.stream], **job.stage.model_dump(mode="json")}
-    return json.dumps({**document, "evaluate": {"weights": {job.stream: 1}}})
-
-
-def _arguments(job: Round) -> list[str]:
-    given = {
-        "--config": "/tmp/experiment.yaml",
-        "--stream": job.stream,
-        "--round": str(job.number),
-        "--dataset": job.dataset,
-        "--constraints": job.constraints,
-        "--previous": job.previous,
-        "--output": job.output,
-        "--resume": f"{job.folder}/saves/{job.name}",
-    }
-    return [word for name, value in given.items() if value for word in (name, value)]
 
 
 def run(job: Round, nodes: Nodes, outputs: Mapping[str, Path], api: client.CustomObjectsApi | None = None) -> None:
