@@ -175,6 +175,10 @@ class TrainConfig(Section):
 
     ``batch`` is that of all processes together. With ``sync_batch_norm`` they train as one process would; without
     it each normalises with its own share of the batch, which says less the smaller that is, and saves messages.
+
+    ``precision``: ``bf16`` multiplies matrices in bfloat16 (for GPUs; slow on most CPUs); ``compile``: by
+    ``torch.compile``; ``activation_checkpointing``: keep only the blocks' inputs for the backward pass, which
+    takes a quarter more time and a fraction of the memory. The last two do not change what is computed.
     """
 
     epochs: Positive
@@ -193,10 +197,19 @@ class TrainConfig(Section):
     alignment_weight: Annotated[float, Field(ge=0)] = 0.5
     augmentation: Augmentation = Augmentation()
     test_clips: Positive = 10
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    activation_checkpointing: bool = False
     test_starts: Literal["spread", "random"] = "spread"
     evaluate_every: Annotated[int, Field(ge=0)] = 0
     keep_last: Positive = 2
     sync_batch_norm: bool = True
+
+    @model_validator(mode="after")
+    def _one_way_to_recompute(self) -> TrainConfig:
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("activation_checkpointing: found true together with compile, expected one of them")
+        return self
 
     def epochs_of_round(self, round_number: int, rounds: int) -> range:
         """Return the epochs of one round, 1-based, when ``rounds`` share the schedule evenly."""

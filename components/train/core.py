@@ -17,6 +17,7 @@ from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.contracts.scores import Scores
 from components.runtime.logs import stage_logger
+from components.train.allocator import keep_memory
 from components.train.artifacts import Inputs, open_inputs
 from components.train.clips import ClipSource
 from components.train.inference import score
@@ -98,6 +99,7 @@ def train_round(
     Raises:
         InputError: the inputs contradict each other or the configuration.
     """
+    keep_memory()
     inputs = open_inputs(stage, dataset, constraints, previous, stream, round_number)
     trainer = _build_trainer(stage, inputs, stream, workers or Workers(device=default_device()))
     epochs = stage.train.epochs_of_round(round_number, stage.rounds)
@@ -120,6 +122,7 @@ def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str, workers: Work
         classes, persons = len(stage.data.classes), stage.data.max_persons
         model = Recogniser(stage.model, len(layout.joints), persons, classes, text_dimensions)
     model.to(device)
+    model.tune(stage.train)
     optimiser = torch.optim.SGD(
         model.parameters(),
         lr=stage.train.learning_rate,

@@ -11,7 +11,7 @@ What an activation function made is not kept for the backward pass but made agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -108,14 +108,18 @@ class BatchNorm(nn.BatchNorm2d):
             return x
         if not self.training:
             return F.batch_norm(x, statistics.mean, statistics.variance, self.weight, self.bias, eps=self.eps)
+        if torch.compiler.is_compiling():
+            # The compiler fuses the plain formula, and finds its gradient.
+            scale = self.weight * torch.rsqrt(statistics.variance + self.eps)
+            return (x - _channels(statistics.mean)) * _channels(scale) + _channels(self.bias)
         return _Normalise.apply(x, self.weight, self.bias, statistics, copies, self.eps)
 
-    @torch.no_grad()
     def statistics(self, x: Tensor, copies: int) -> Statistics:
         """Return the statistics to normalise with; in training they are the batch's, and the running ones move."""
         if not self.training:
             return Statistics(self.running_mean, self.running_var, 0)
-        flat, dtype = x.detach().flatten(2), self.running_mean.dtype
+        # Their part in the gradient is in _Normalise, but for compiled code.
+        flat, dtype = (x if torch.compiler.is_compiling() else x.detach()).flatten(2), self.running_mean.dtype
         sums = flat.sum(dim=2, dtype=dtype)
         squares = torch.linalg.vector_norm(flat, dim=2, dtype=dtype).square()
         first, second = (part.double().sum(dim=0) + (copies - 1) * part[-1].double() for part in (sums, squares))
@@ -126,8 +130,8 @@ class BatchNorm(nn.BatchNorm2d):
         mean = first / count
         variance = (second / count - mean.square()).clamp(min=0)
         if self.recording:
-            self.running_mean.lerp_(mean.to(dtype), self.momentum)
-            self.running_var.lerp_((variance * (count / (count - 1))).to(dtype), self.momentum)
+            self.running_mean.lerp_(mean.detach().to(dtype), self.momentum)
+            self.running_var.lerp_((variance.detach() * (count / (count - 1))).to(dtype), self.momentum)
             self.num_batches_tracked += 1
         return Statistics(mean.to(dtype), variance.to(dtype), count, self.total)
 
@@ -188,9 +192,15 @@ class Projection(nn.Sequential):
         return self.norm(self.conv(x), copies)
 
 
+def again(module: nn.Module, x: Tensor, copies: int) -> Tensor:
+    """Run a module, of which only ``x`` is kept: the backward pass runs it once more."""
+    contexts = (nullcontext(), _still(module))
+    return checkpoint(module, x, copies, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: contexts)
+
+
 @contextmanager
-def repeating(module: nn.Module) -> Iterator[None]:
-    """Within it the running statistics of ``module`` stand still."""
+def _still(module: nn.Module) -> Iterator[None]:
+    """Within it the running statistics of ``module`` do not move."""
     norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
     for norm in norms:
         norm.recording = False

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from components.contracts.config import ModelConfig
+from components.contracts.config import ModelConfig, TrainConfig
 from components.contracts.dataset import CHANNELS
 from components.train.graph_conv import AdaptiveGraphConv
 from components.train.initial import initialise
-from components.train.layers import Projection
+from components.train.layers import Projection, again
 from components.train.temporal_conv import MultiScaleTemporalConv
 
 _GRAPH_MEAN, _GRAPH_STD = 0.04, 0.02
@@ -109,11 +109,20 @@ class Recogniser(nn.Module):
             blocks.append(Block(width_in, width, 2 if inflates else 1, graph, config, residual=residual))
             width_in = width
         self.blocks = nn.ModuleList(blocks)
+        self.bf16 = self.checkpoints = False
         self.classifier = nn.Linear(width, classes)
         self.constraint = nn.Linear(width, 1)
         self.alignment = nn.Linear(width, text_dimensions)
         self.logit_scale = nn.Parameter(torch.tensor(_LOGIT_SCALE))
         initialise(self, config.initial_weights)
+
+    def tune(self, config: TrainConfig) -> None:
+        """Compute as the configuration says: precision, compilation, checkpointing."""
+        self.bf16 = config.precision == "bf16"
+        self.checkpoints = config.activation_checkpointing
+        if config.compile:
+            for block in self.blocks:
+                block.compile(dynamic=True)
 
     def features(self, x: Tensor, present: Tensor | None = None) -> Tensor:
         """Return the features of each person and joint, averaged over time: ``[N, M, C, V]``.
@@ -128,12 +137,13 @@ class Recogniser(nn.Module):
         # The embedding stem's batch norm knows a third person from a second one, absent or not.
         alike = persons <= 2 or isinstance(self.stem, PlainStem)
         rows, copies, back = _shared_rows(present if alike else None)
-        x = self.stem(x)
-        if rows is not None:
-            x = x.index_select(0, rows.to(x.device, non_blocking=True))
-        for block in self.blocks:
-            x = block(x, copies)
-        x = x.mean(dim=2)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            x = self.stem(x)
+            if rows is not None:
+                x = x.index_select(0, rows.to(x.device, non_blocking=True))
+            for block in self.blocks:
+                x = again(block, x, copies) if self.checkpoints and torch.is_grad_enabled() else block(x, copies)
+            x = x.mean(dim=2, dtype=self.classifier.weight.dtype)
         if back is not None:
             x = x.index_select(0, back.to(x.device, non_blocking=True))
         return x.view(batch, persons, *x.shape[1:])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from components.contracts.config import ModelConfig
+from components.contracts.config import ModelConfig, TrainConfig
 from components.train.folding import fold
 from components.train.layers import BatchNorm
 from components.train.recogniser import Recogniser
@@ -109,3 +113,50 @@ def test_batch_norm_is_that_of_pytorch(shape: tuple[int, ...]) -> None:
         out.sin().sum().backward()
         found.append({"out": out, "x": given.grad, "weight": norm.weight.grad, **norm.state_dict()})
     same(*found)
+
+
+def test_checkpointed_blocks_train_alike() -> None:
+    network = recogniser()
+    network.tune(TrainConfig(epochs=1, activation_checkpointing=True))
+    x, present = clips()
+    same(results(network, x, present), results(recogniser(), x, present))
+
+
+def test_blocks_traced_by_the_compiler_train_alike() -> None:
+    """What the compiler makes of the blocks' code; machine code is left to its own tests."""
+    model = {"blocks": 1, "inflate_at": [], "temporal": ["3x1", "1x1"]}
+    network = recogniser(**model)
+    network.blocks[0].compile(backend="eager")
+    x, present = clips()
+    same(results(network, x, present), results(recogniser(**model), x, present))
+
+
+def test_bfloat16_is_near() -> None:
+    network, exact = recogniser().float(), recogniser().float()
+    network.tune(TrainConfig(epochs=1, precision="bf16"))
+    x, present = clips()
+    with torch.no_grad():
+        found, expected = network.eval().classify(x.float(), present), exact.eval().classify(x.float(), present)
+    assert found.dtype == torch.float32
+    assert 0 < float((found - expected).abs().max()) < 0.05 * float(expected.abs().max())
+
+
+def test_one_way_to_recompute() -> None:
+    with pytest.raises(ValueError, match="activation_checkpointing: found true together with compile"):
+        TrainConfig(epochs=1, compile=True, activation_checkpointing=True)
+
+
+def test_kept_memory_is_harmless() -> None:
+    """glibc is told so once; a tensor larger than its largest mapping threshold still comes and goes."""
+    script = """
+import torch
+from components.train.allocator import keep_memory
+assert keep_memory() is keep_memory()
+print(float(sum(torch.ones(20_000_000).sum() for _ in range(3))))
+"""
+    for variables in ({}, {"MALLOC_TRIM_THRESHOLD_": "1000000"}):
+        environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": os.environ["PATH"], **variables}
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
+        )
+        assert done.stdout == "60000000.0\n"
