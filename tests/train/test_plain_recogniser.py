@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import recogniser as benchmark
 from plain_recogniser import PlainRecogniser, TextTower
 
 STEMS = {"ntu60": ("embedding", 25, 60), "k400": ("plain", 20, 400)}
@@ -78,3 +79,11 @@ def test_text_tower_has_the_size_of_clip() -> None:
     with torch.device("meta"):
         tower = TextTower()
     assert sum(math.prod(parameter.shape) for parameter in tower.parameters()) == pytest.approx(63_428_097, rel=1e-4)
+
+
+def test_benchmark_measures_both_in_processes_of_their_own() -> None:
+    number = next(number for number, case in enumerate(benchmark.CASES) if case.work == "recognise")
+    row = benchmark.compare(number, batch=1, steps=1, pairs=1, threads=1)
+    title, *numbers = row
+    assert title == benchmark.CASES[number].title
+    assert all(float(cell.removesuffix(" ×")) > 0 for cell in numbers)
