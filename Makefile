@@ -46,7 +46,7 @@ settings  = $(foreach setting,$(SET),--set '$(setting)')
 
 .DEFAULT_GOAL := help
 .PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz install-llm \
-	bench-agent bench-preprocess bench-loop \
+	bench-agent bench-preprocess bench-recogniser bench-loop \
 	images base-image run-docker compose test-containers bench-s3
 
 help: ## this list
