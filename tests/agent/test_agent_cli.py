@@ -213,6 +213,27 @@ def test_missing_key_is_one_line(
     )
 
 
+def test_serve_needs_a_token_a_store_and_sensible_endpoints(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve = ("serve", "--store", str(tmp_path / "store"))
+    monkeypatch.delenv("SKELETONAGENT_AGENT_TOKEN", raising=False)
+    assert command(*serve) == 2
+    monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", "a\nb")
+    assert command(*serve) == 2
+    monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", "token")
+    assert command(*serve, "--base-url", "http://host/v1?key=secret") == 2
+    (tmp_path / "store").touch()
+    assert command(*serve) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2].split(";")[0] for line in lines] == [
+        "SKELETONAGENT_AGENT_TOKEN: not set in the environment",
+        "SKELETONAGENT_AGENT_TOKEN: holds characters that no token has, such as line breaks",
+        "config: agent.base_url: carries a user, password or query",
+        f"{tmp_path / 'store'}: File exists",
+    ]
+
+
 def test_help_explains_and_shows_an_example(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("run", "--help") == 0
     shown = capsys.readouterr().out

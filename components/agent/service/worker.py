@@ -19,6 +19,7 @@ from components.agent.providers import LOGGER, Reply, StoppedError
 from components.agent.service.book import Book
 from components.agent.service.intake import check_endpoint, local_inputs
 from components.agent.service.messages import JobState, RoundRequest, RoundStatus
+from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
 from components.contracts.store.documents import Claim
 
@@ -37,6 +38,7 @@ class Job:
         self.over = False
         self.written: RoundStatus | None = None
         self._status = status.model_copy(update={"state": "running", "done": 0, "tokens": 0, "cost": None})
+        self._config = AgentConfig()
         self._tokens = [0, 0]
         self._lock = threading.Lock()
 
@@ -45,6 +47,7 @@ class Job:
         return self._status
 
     def begin(self, request: RoundRequest) -> None:
+        """Take the prices by which answers are counted."""
         self._config = request.stage.agent
 
     def planned(self, total: int) -> None:
@@ -111,7 +114,9 @@ class Workers:
         for job in list(self._live.values()):
             job.parked = True
         deadline = time.monotonic() + patience_s
-        for thread in [*self._threads.values(), *([self._looking] if self._looking else [])]:
+        with self._lock:
+            threads = [*self._threads.values(), *([self._looking] if self._looking else [])]
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._live:
             LOGGER.warning("%d jobs did not stop in time; they stay open for another replica", len(self._live))
@@ -150,8 +155,8 @@ class Workers:
         with self._lock:
             self._live[job] = Job(status, claim)
             JOBS_RUNNING.set(len(self._live))
-        thread = threading.Thread(target=self._work, args=(self._live[job],), name=f"job-{job[:12]}", daemon=True)
-        self._threads[job] = thread
+            thread = threading.Thread(target=self._work, args=(self._live[job],), name=f"job-{job[:12]}", daemon=True)
+            self._threads[job] = thread
         thread.start()
 
     def _tend_jobs(self) -> None:
