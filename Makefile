@@ -75,6 +75,11 @@ run-docker: $(INSTALL) ## the same in containers, the agent as a service (first:
 		$(if $(CONFIG),--config '$(CONFIG)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
 		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
 
+compose: $(INSTALL) ## the stages one by one in containers that share only a bucket, beside an S3 server of its own; takes DATA, CONFIG, SET
+	@$(BIN)/python tests/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}') lab \
+		$(BIN)/python -m pipelines compose --to s3://lab/compose $(if $(DATA),--data '$(DATA)') \
+		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
+
 compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]
 	@$(BIN)/python -m pipelines compile --output '$(OUTPUT)' $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(CONFIG),--config '$(CONFIG)') $(settings)

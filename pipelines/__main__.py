@@ -63,16 +63,38 @@ def run(
     """
     console = Console(file=sys.stderr)  # the file itself: KFP's own output is redirected meanwhile
     overrides = _overrides(rounds, streams, protocol, set_)
-    if data is None and config is None:
-        data, config = root / "demo" / "demo.pkl", DEMO_CONFIG
-        message = "no data given: running on a SYNTHETIC demo, whose accuracy says nothing about real data"
-        console.print(message, soft_wrap=True)
-        write_demo(data)
-    if data is None or config is None:
-        missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"
-        raise InputError(f"{missing} is missing; the synthetic demo runs with neither")
+    data, config = _inputs(data, config, root, console)
     try:
         report = run_locally(Request(data, config, overrides, root, agent_url), console, _place(in_containers))
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(report)
+
+
+@app.command("compose")
+def compose_pipeline(
+    to: Annotated[str, typer.Option(help="Prefix for everything: s3://bucket/prefix; the environment has the server.")],
+    data: Annotated[Path | None, typer.Option(help="Pickle of skeletons; none: a synthetic demo is made.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Experiment file (YAML) that describes the data.")] = None,
+    set_: Settings = None,
+    root: Annotated[Path, typer.Option(help="Folder for the report and the log.")] = Path("runs/compose"),
+) -> None:
+    """Run each stage in a container that shares nothing with the others but a bucket; print the report's path.
+
+    Everything is a command line of a stage on `s3://` URIs; the agent is a service beside them. The report has the
+    same bytes as that of `run`.
+
+    **Example**
+
+        S3_ENDPOINT=http://172.17.0.1:8333 python -m pipelines compose --to s3://lab/trial
+    """
+    from pipelines.compose import compose  # only who uses an engine pays for the import of its client
+
+    console = Console(file=sys.stderr)
+    data, config = _inputs(data, config, root, console)
+    try:
+        report = compose(Request(data, config, parse_settings(set_ or []), root), to, console)
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -113,6 +135,19 @@ def compile_pipeline(
     output.parent.mkdir(parents=True, exist_ok=True)
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     print(output)
+
+
+def _inputs(data: Path | None, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:
+    """Return the data and the config to run on; with neither, make those of the demo."""
+    if data is None and config is None:
+        data, config = root / "demo" / "demo.pkl", DEMO_CONFIG
+        message = "no data given: running on a SYNTHETIC demo, whose accuracy says nothing about real data"
+        console.print(message, soft_wrap=True)
+        write_demo(data)
+    if data is None or config is None:
+        missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"
+        raise InputError(f"{missing} is missing; the synthetic demo runs with neither")
+    return data, config
 
 
 def _place(in_containers: bool) -> Place:

@@ -98,6 +98,15 @@ class Engine:
     def _has_gpu(self) -> bool:
         return shutil.which("nvidia-smi") is not None and "nvidia" in self.client.info().get("Runtimes", {})
 
+    def run(self, reference: str, command: list[str], **options: Any) -> tuple[int, str]:
+        """Run a container to its end; return its exit status and all that it printed."""
+        container = self.client.containers.run(reference, command, detach=True, **options)
+        try:
+            status = int(container.wait()["StatusCode"])
+            return status, container.logs().decode(errors="replace")
+        finally:
+            container.remove(force=True)
+
     @contextlib.contextmanager
     def service(self, name: str, reference: str, command: list[str], **options: Any) -> Iterator[Any]:
         """Run a container that the others reach under ``name``, from when it is healthy to the block's end."""

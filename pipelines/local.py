@@ -171,11 +171,15 @@ def _set_environment(experiment: Experiment, home: Path) -> None:
     os.environ[events.VARIABLE] = str((home / "events.jsonl").resolve())
     os.environ[RESUME_VARIABLE] = str((home / "resume").resolve())
     os.environ.setdefault(LLM_CACHE_VARIABLE, str((home.parent / "llm").resolve()))
-    at_once = min(PARALLEL_TASKS, len(experiment.streams))
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // at_once)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads(experiment)))
     # glibc gives every large tensor back to the kernel and takes it anew; keeping it halves the time of a step.
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
+
+
+def threads(experiment: Experiment) -> int:
+    """Return the threads of one training; their number decides the last bits of the result."""
+    return max(1, _cores() // min(PARALLEL_TASKS, len(experiment.streams)))
 
 
 def _cores() -> int:

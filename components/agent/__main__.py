@@ -14,12 +14,11 @@ from components.agent.rounds import make_round
 from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
 from components.agent.tables import constraints_table, difference_table, plan_table
 from components.contracts import constraints
-from components.contracts.config import load_experiment
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS, load_layout
 from components.contracts.store.documents import documents_at
-from components.runtime.cli import Exchange, application, run
+from components.runtime.cli import Exchange, application, read_experiment, run
 
 app = application(
     "python -m components.agent",
@@ -33,7 +32,7 @@ The key of a hosted LLM is read from the environment variable `OPENAI_API_KEY`, 
 """,
 )
 
-Config = Annotated[Path, typer.Option(help="The experiment (YAML); its `data` and `agent` sections are used.")]
+Config = Annotated[str, typer.Option(help="The experiment (YAML); its `data` and `agent` sections are used.")]
 Round = Annotated[int, typer.Option("--round", min=0, help="0: before training; r: after round r.")]
 Stream = Annotated[
     str, typer.Option(help=f"From round 1: the stream, one of {', '.join(STREAMS)}.", show_default=False)
@@ -77,7 +76,7 @@ def run_command(
         python -m components.agent run --config pipelines/configs/nw_ucla.yaml --output runs/constraints1
         --round 1 --stream j --confusion runs/confusion1 --previous runs/constraints0
     """
-    stage = load_experiment(config).stage_agent()
+    stage = read_experiment(config).stage_agent()
     with Exchange() as exchange:
         make_round(
             stage,
@@ -142,7 +141,7 @@ def plan_command(
         python -m components.agent plan --config pipelines/configs/nw_ucla.yaml --round 1 --stream j
         --confusion runs/confusion1 --previous runs/constraints0
     """
-    stage = load_experiment(config).stage_agent()
+    stage = read_experiment(config).stage_agent()
     with Exchange() as exchange:
         plan = plan_of_round(
             stage,

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from components.contracts import report
-from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS
 from components.evaluate.comparison import compare, open_run
@@ -17,7 +16,7 @@ from components.evaluate.core import evaluate
 from components.evaluate.dumps import import_scores
 from components.evaluate.ensemble import only_streams
 from components.evaluate.terminal import tell, tell_comparison
-from components.runtime.cli import Exchange, application, parse_settings, run
+from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 
 app = application("python -m components.evaluate", "Evaluate: scores of all streams to an ensemble and a report.")
 
@@ -33,7 +32,7 @@ def main() -> None:
 
 @app.command("run")
 def run_evaluation(
-    config: Annotated[Path, typer.Option(help="Experiment file (YAML), for example pipelines/configs/demo.yaml.")],
+    config: Annotated[str, typer.Option(help="Experiment file (YAML), for example pipelines/configs/demo.yaml.")],
     scores: Annotated[
         list[str],
         typer.Option(metavar="DIR", help="`scores` artifact of one stream and round. Repeat it for each."),
@@ -82,7 +81,7 @@ def run_evaluation(
             --confusion out/j-1/confusion --confusion out/b-1/confusion --constraints out/constraints-0 \\
             --set "evaluate.weights={j: 1, b: 2}" --output out/report
     """
-    experiment = load_experiment(config, parse_settings(set_ or []))
+    experiment = read_experiment(config, parse_settings(set_ or []))
     stage = only_streams(experiment.stage_evaluate(), streams.split(",")) if streams else experiment.stage_evaluate()
     with Exchange() as exchange:
         local = exchange.output(output)
@@ -122,7 +121,7 @@ def compare_runs(
 @app.command("import")
 def import_dump(
     dump: Annotated[Path, typer.Argument(help="`result.pkl` or `best_pred.pkl` of the reference or of PYSKL.")],
-    config: Annotated[Path, typer.Option(help="Experiment file (YAML) with the protocol that the scores are of.")],
+    config: Annotated[str, typer.Option(help="Experiment file (YAML) with the protocol that the scores are of.")],
     dataset: Annotated[str, typer.Option(metavar="DIR", help="`dataset` artifact of the same annotations.")],
     stream: Annotated[str, typer.Option(help=f"The stream: one of {', '.join(STREAMS)}.")],
     output: Annotated[str, typer.Option(metavar="DIR", help="Where the `scores` artifact is written.")],
@@ -140,7 +139,7 @@ def import_dump(
     """
     if stream not in STREAMS:
         raise InputError(f"--stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
-    stage = load_experiment(config, parse_settings(set_ or [])).stage_train(stream)
+    stage = read_experiment(config, parse_settings(set_ or [])).stage_train(stream)
     with Exchange() as exchange:
         top1 = import_scores(dump, stage, stream, round_number, exchange.input(dataset), exchange.output(output))
     print(f"stream {stream}, round {round_number}: top-1 {top1:.1%}")

@@ -10,12 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contracts import dataset
-from components.contracts.config import load_experiment
 from components.preprocess import inspection
 from components.preprocess.core import preprocess
 from components.preprocess.readers import Format
 from components.preprocess.report import printable, show
-from components.runtime.cli import Exchange, application
+from components.runtime.cli import Exchange, application, read_experiment
 from components.runtime.cli import run as run_application
 from components.runtime.metrics import serve_metrics
 
@@ -36,7 +35,7 @@ def run(
         ),
     ],
     config: Annotated[
-        Path, typer.Option("--config", "-c", help="The experiment, a YAML file; its `data` section counts.")
+        str, typer.Option("--config", "-c", help="The experiment, a YAML file; its `data` section counts.")
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Where the dataset goes: a directory or s3:// URI.")],
     sha256: Annotated[str | None, typer.Option(help="Refuse the source unless it has this SHA-256.")] = None,
@@ -69,7 +68,7 @@ def run(
     Ends with status 2 and one line on stderr if the source or the configuration cannot be used.
     """
     serve_metrics()
-    settings = load_experiment(config).stage_preprocess()
+    settings = read_experiment(config).stage_preprocess()
     if kind is not None:
         settings = settings.model_copy(update={"format": kind})
     with Exchange() as exchange:

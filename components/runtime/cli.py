@@ -12,10 +12,12 @@ from typing import Any
 import typer
 import yaml
 
+from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
 from components.contracts.store import Store, store_for
 from components.runtime.logs import setup_logging, stage_logger
 from components.runtime.progress import progress
+from components.runtime.signals import end_on_sigterm
 
 USAGE_ERROR = 2
 
@@ -36,6 +38,7 @@ def application(name: str, summary: str) -> typer.Typer:
 def run(app: typer.Typer) -> None:
     """Run an application and turn ``InputError`` into its exit status."""
     setup_logging()
+    end_on_sigterm()
     try:
         app()
     except InputError as error:
@@ -115,6 +118,14 @@ class Exchange:
         for local, uri in [*self._inputs, *self._outputs]:
             message = message.replace(str(local), uri)
         return message
+
+
+def read_experiment(uri: str, overrides: dict[str, Any] | None = None) -> Experiment:
+    """Read the experiment at a path or ``s3://`` URI; see ``load_experiment``."""
+    if "://" not in uri:
+        return load_experiment(Path(uri), overrides)
+    with Exchange() as exchange:
+        return load_experiment(exchange.input(uri), overrides)
 
 
 def _store(uri: str) -> Store:

@@ -22,6 +22,7 @@ from components.contracts.store import S3_SCHEMES
 from components.runtime import events
 from components.runtime.cli import USAGE_ERROR
 from components.runtime.logs import LOGGER, setup_logging
+from components.runtime.signals import end_on_sigterm
 
 RESUME_VARIABLE = "SKELETONAGENT_RESUME"
 
@@ -40,6 +41,7 @@ def task(name: str) -> Iterator[None]:
         SystemExit: the body raised ``InputError``; its message was printed as one line.
     """
     setup_logging()
+    end_on_sigterm()
     events.name_task(name)
     if events.listening():
         _follow_starter()

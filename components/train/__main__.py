@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from components.contracts.config import load_experiment
-from components.runtime.cli import Exchange, application, parse_settings, run
+from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 from components.train.core import Outputs, train_round
 from components.train.curve import draw_curve
 from components.train.mirror import kept_at
@@ -40,7 +39,7 @@ def main() -> None:
 
 @app.command("run")
 def run_round(
-    config: Annotated[Path, typer.Option(help="Experiment file (YAML), for example pipelines/configs/demo.yaml.")],
+    config: Annotated[str, typer.Option(help="Experiment file (YAML), for example pipelines/configs/demo.yaml.")],
     dataset: Annotated[str, typer.Option(help="`dataset` artifact, written by components.preprocess.")],
     constraints: Annotated[str, typer.Option(help="`constraints` artifact that guides this round.")],
     output: Annotated[str, typer.Option(help="Folder for the artifacts `checkpoint`, `confusion` and `scores`.")],
@@ -79,7 +78,7 @@ def run_round(
 
         torchrun --nproc-per-node 4 -m components.train run --config my.yaml …
     """
-    experiment = load_experiment(config, parse_settings(set_ or []))
+    experiment = read_experiment(config, parse_settings(set_ or []))
     with joined() as workers, Exchange() as exchange, kept_at(resume if workers.leads else None) as kept:
         place = exchange.output if workers.leads else Path
         outputs = Outputs(*(place(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
@@ -101,7 +100,7 @@ def run_round(
 @app.command("import")
 def import_command(
     checkpoint: Annotated[Path, typer.Argument(help="Reference checkpoint, a `.pth` state dict.")],
-    config: Annotated[Path, typer.Option(help="Experiment file whose `model` and `data` fit the checkpoint.")],
+    config: Annotated[str, typer.Option(help="Experiment file whose `model` and `data` fit the checkpoint.")],
     output: Annotated[str, typer.Option(help="Where the `checkpoint` artifact goes.")],
     stream: Annotated[str, typer.Option(help="The stream it was trained on: j, b, k, jm, bm or km.")] = "j",
     set_: Settings = None,
@@ -115,7 +114,7 @@ def import_command(
 
         python -m components.train import best_top1.pth --config ntu60.yaml --stream j --output out/checkpoint
     """
-    stage = load_experiment(config, parse_settings(set_ or [])).stage_train(stream)
+    stage = read_experiment(config, parse_settings(set_ or [])).stage_train(stream)
     with Exchange() as exchange:
         unmapped = import_reference(checkpoint, stage, exchange.output(output), stream=stream)
     groups = Counter(".".join(name.split(".")[:2]) for name in unmapped)
@@ -126,7 +125,7 @@ def import_command(
 @app.command("test")
 def test_command(
     checkpoint: Annotated[str, typer.Argument(help="`checkpoint` artifact.")],
-    config: Annotated[Path, typer.Option(help="Experiment file (YAML) that the checkpoint fits.")],
+    config: Annotated[str, typer.Option(help="Experiment file (YAML) that the checkpoint fits.")],
     dataset: Annotated[str, typer.Option(help="`dataset` artifact, written by components.preprocess.")],
     output: Annotated[str | None, typer.Option(help="Where a `scores` artifact goes, if one is wanted.")] = None,
     stream: Annotated[str, typer.Option(help="The checkpoint's stream.")] = "j",
@@ -148,7 +147,7 @@ def test_command(
             --clips 10 --set data.protocol=published
     """
     settings = parse_settings(set_ or []) | ({"train.test_clips": clips} if clips else {})
-    stage = load_experiment(config, settings).stage_train(stream)
+    stage = read_experiment(config, settings).stage_train(stream)
     with Exchange() as exchange:
         place = exchange.output(output) if output else None
         tested = test_checkpoint(

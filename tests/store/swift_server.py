@@ -1,7 +1,12 @@
-"""A real S3 server for tests: OpenStack Swift with its S3 API; four processes, one disk, one replica."""
+"""A real S3 server for tests: OpenStack Swift with its S3 API; four processes, one disk, one replica.
+
+``python tests/store/swift_server.py [--host ADDRESS] BUCKET COMMAND …`` runs a command beside such a server, which
+the command's environment names, and then forgets it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import fcntl
 import json
@@ -11,10 +16,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from minio import Minio
 
 PACKAGE = "swift==2.38.3"
 PARTS = ("account", "container", "object", "proxy")
@@ -72,6 +80,7 @@ class SwiftServer:
 
     programs: Path
     root: Path
+    host: str = "127.0.0.1"
     access_key: str = "test:tester"
     secret_key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     ports: dict[str, int] = field(default_factory=lambda: dict(zip(PARTS, free_ports(len(PARTS)), strict=True)))
@@ -85,7 +94,15 @@ class SwiftServer:
     @property
     def endpoint(self) -> str:
         """The URL of the S3 API."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        """What a user of the server has in the environment."""
+        return {
+            "S3_ENDPOINT": self.endpoint,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+        }
 
     def prepare(self) -> None:
         """Write the configuration and the rings, which say where data lies."""
@@ -129,15 +146,20 @@ class SwiftServer:
 
     def _serves(self, part: str) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[part]}/healthcheck", timeout=2) as answer:
+            with urllib.request.urlopen(
+                f"http://{self._address(part)}:{self.ports[part]}/healthcheck", timeout=2
+            ) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
 
+    def _address(self, part: str) -> str:
+        return self.host if part == "proxy" else "127.0.0.1"
+
     def _common(self, part: str) -> dict[str, dict[str, object]]:
         return {
             "DEFAULT": {
-                "bind_ip": "127.0.0.1",
+                "bind_ip": self._address(part),
                 "bind_port": self.ports[part],
                 "swift_dir": self.root,
                 "devices": self.root / "disks",
@@ -176,3 +198,29 @@ class SwiftServer:
         document.read_dict(sections)
         with (self.root / name).open("w") as stream:
             document.write(stream)
+
+
+def main() -> int:
+    """Run the command line's command beside a server; return its exit status."""
+    parser = argparse.ArgumentParser(description="Run a command beside a real S3 server.")
+    parser.add_argument("--host", default="127.0.0.1", help="The address that the server listens on.")
+    parser.add_argument("bucket", help="A bucket that the server then has.")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="swift-") as folder:
+        programs = install(Path(__file__).resolve().parents[2] / "build" / "s3-server")
+        server = SwiftServer(programs, Path(folder), host=arguments.host)
+        server.prepare()
+        server.start()
+        try:
+            address = server.endpoint.removeprefix("http://")
+            Minio(address, server.access_key, server.secret_key, secure=False, region="us-east-1").make_bucket(
+                arguments.bucket
+            )
+            return subprocess.run(arguments.command, env=os.environ | server.environment(), check=False).returncode
+        finally:
+            server.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
