@@ -76,7 +76,7 @@ run-docker: $(INSTALL) ## the same in containers, the agent as a service (first:
 		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
 
 compose: $(INSTALL) ## the stages one by one in containers that share only a bucket, beside an S3 server of its own; takes DATA, CONFIG, SET
-	@$(BIN)/python tests/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Gateway}}') lab \
+	@$(BIN)/python tests/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Subnet}}') lab \
 		$(BIN)/python -m pipelines compose --to s3://lab/compose $(if $(DATA),--data '$(DATA)') \
 		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
 
@@ -105,7 +105,10 @@ replay: $(INSTALL) ## repeat one task of a run: STAGE=train [RUN=id] [STREAM=j R
 		$(if $(ROUND),--round $(ROUND)) $(foreach given,$(INPUT),--input '$(given)') $(dry)
 
 test: $(INSTALL) ## all tests that take less than minutes each, on two processes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not minutes"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not minutes and not containers"
+
+test-containers: $(INSTALL) ## builds the images and compares runs in containers with runs in processes; skips without an engine
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m containers -rs --durations=0 tests/containers
 
 fuzz: $(INSTALL) ## the pickle reader against a fuzzer: [SECONDS=20]
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install $(ATHERIS)

@@ -12,8 +12,7 @@ export PIP_FIND_LINKS=/wheels PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTI
 
 install() { python3 -m pip --python /opt/venv/bin/python install --quiet --constraint requirements.lock --only-binary :all: "$@"; }
 
-python3 requirements.py list "$stage" >wanted
-install -r wanted "$@"
+install -r "wanted/$stage" "$@"
 if [ "$stage" = common ]; then
     # Inside of a task KFP needs nothing but itself; its dependencies serve its compiler and its client.
     install --no-deps kfp

@@ -15,7 +15,7 @@ UNLOCKED = re.compile(r"torch|triton|nvidia-.*|cuda-.*|pip|setuptools")
 
 def wanted(stage: str) -> list[str]:
     """Return the requirements of a stage, which are the extra of its name; of ``common``, those of every stage."""
-    project: dict[str, Any] = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project: dict[str, Any] = tomllib.loads(Path("/pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = project["dependencies"] if stage == "common" else project["optional-dependencies"][stage]
     return list(requirements)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import fcntl
+import ipaddress
 import json
 import os
 import secrets
@@ -203,13 +204,14 @@ class SwiftServer:
 def main() -> int:
     """Run the command line's command beside a server; return its exit status."""
     parser = argparse.ArgumentParser(description="Run a command beside a real S3 server.")
-    parser.add_argument("--host", default="127.0.0.1", help="The address that the server listens on.")
+    parser.add_argument("--host", default="127.0.0.1", help="Address to listen on, or a network: its first one.")
     parser.add_argument("bucket", help="A bucket that the server then has.")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="swift-") as folder:
         programs = install(Path(__file__).resolve().parents[2] / "build" / "s3-server")
-        server = SwiftServer(programs, Path(folder), host=arguments.host)
+        host = str(ipaddress.ip_network(arguments.host)[1]) if "/" in arguments.host else arguments.host
+        server = SwiftServer(programs, Path(folder), host=host)
         server.prepare()
         server.start()
         try:

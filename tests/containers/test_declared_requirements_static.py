@@ -1,0 +1,41 @@
+"""Each image is given what its stage imports (needs no engine)."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def imported(package: str) -> set[str]:
+    """Return the top-level modules that a package of ours imports anywhere."""
+    found = set()
+    for file in (ROOT / "components" / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    return found - set(sys.stdlib_module_names) - {"components"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.split(r"[=<>;\[ ]", name)[0]).lower()
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train", "agent", "evaluate"])
+def test_what_a_stage_imports_is_declared(stage: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {normal(name) for name in [*project["dependencies"], *project["optional-dependencies"][stage]]}
+    distributions = packages_distributions()
+    for module in imported("contracts") | imported("runtime") | imported(stage):
+        names = {normal(name) for name in distributions.get(module, [module])}
+        allowed = "kfp" in names or (stage == "agent" and "matplotlib" in names)
+        assert names & declared or allowed, f"{module} is imported, but not among the requirements of {stage}"
