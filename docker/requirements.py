@@ -1,4 +1,4 @@
-"""Runs inside of the build: which packages a stage needs (pyproject.toml), and whether all of them are locked."""
+"""Runs inside of the build: writes down what each stage needs (pyproject.toml); tells whether all of it is locked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNLOCKED = re.compile(r"torch|triton|nvidia-.*|cuda-.*|pip|setuptools")
 
 def wanted(stage: str) -> list[str]:
     """Return the requirements of a stage, which are the extra of its name; of ``common``, those of every stage."""
-    project: dict[str, Any] = tomllib.loads(Path("/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project: dict[str, Any] = tomllib.loads(Path("/build/pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = project["dependencies"] if stage == "common" else project["optional-dependencies"][stage]
     return list(requirements)
 
@@ -38,6 +38,7 @@ def _normal(name: str) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1] == "list":
-        print("\n".join(wanted(sys.argv[2])))
+        for stage in sys.argv[2:]:
+            Path(stage).write_text("".join(f"{requirement}\n" for requirement in wanted(stage)), encoding="utf-8")
     elif strangers := unlocked():
         sys.exit(f"error: not in requirements.lock: {', '.join(strangers)}; run make lock")
