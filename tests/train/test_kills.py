@@ -19,25 +19,41 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-@pytest.mark.parametrize(
-    ("how", "number"),
-    [("random", seed) for seed in range(3)]
-    + [("step", 6), ("step", 23), ("seal", 3), ("replace", 1), ("replace", 4)]  # in an epoch; within a save
-    + [("confusion", 1), ("scores", 1), ("clear", 1)],  # between the outputs, and after them
+CASES = (
+    "random:0",
+    "random:1",
+    "step:2",
+    "step:8",
+    "seal:2",
+    "replace:1",
+    "replace:3",
+    "confusion:1",
+    "scores:1",
+    "clear:1",
 )
-def test_killed_and_run_again(
-    tmp_path: Path, tiny_dataset: Path, tiny_constraints: Path, how: str, number: int
-) -> None:
-    program = [sys.executable, str(Path(__file__).with_name("killed_rounds.py")), how, str(number)]
-    done = subprocess.run(
-        [*program, str(tiny_dataset), str(tiny_constraints), str(tmp_path)], capture_output=True, text=True, check=False
-    )
+"""At random moments; in an epoch; within a save; between the outputs; after them (see ``killed_rounds.py``)."""
+
+
+@pytest.fixture(scope="module")
+def rounds(tiny_dataset: Path, tiny_constraints: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of all killed rounds, and how often each was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    program = [sys.executable, str(Path(__file__).with_name("killed_rounds.py"))]
+    arguments = [str(path) for path in (tiny_dataset, tiny_constraints, folder)]
+    done = subprocess.run([*program, *arguments, *CASES], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 0, "never killed"
-    assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "calm")
-    assert {entry.name for entry in (tmp_path / "killed").iterdir()} == {"checkpoint", "confusion", "scores"}
-    made = checkpoint.open(tmp_path / "calm" / "checkpoint")
-    assert made.state.best_epoch in (2, 4, 6) and made.best.keys() == made.model.keys()
+    return folder, done.stdout
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_and_run_again(rounds: tuple[Path, str], case: str) -> None:
+    folder, kills = rounds
+    name = case.replace(":", "-")
+    assert f"{case} 0" not in kills.splitlines(), "never killed"
+    assert all_bytes(folder / name) == all_bytes(folder / "calm")
+    assert {entry.name for entry in (folder / name).iterdir()} == {"checkpoint", "confusion", "scores"}
+    made = checkpoint.open(folder / name / "checkpoint")
+    assert made.state.best_epoch in (2, 4) and made.best.keys() == made.model.keys()
 
 
 def saved(epoch: int, seed: int = 3, round_number: int = 1) -> Checkpoint:
