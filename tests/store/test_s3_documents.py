@@ -17,7 +17,7 @@ from components.contracts.store.documents_s3 import S3Documents
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "agent"))
 from agent_helpers import NW_UCLA, Response, Scene, good, serving
-from service_process import TOKEN, Service, request_of
+from service_process import TOKEN, Service, request_of, until
 
 from components.agent.core import run_round
 from components.agent.rounds import make_round
@@ -126,3 +126,41 @@ def test_the_service_works_on_an_object_store(prefix: str, tmp_path: Path, monke
     finally:
         if service.process.poll() is None:
             service.kill()
+
+
+@pytest.mark.slow  # a dead owner is known by its silence, for twenty seconds
+def test_a_service_killed_in_the_middle_is_succeeded_by_another(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", TOKEN)
+
+    def slow(request: dict[str, Any]) -> Response:
+        time.sleep(1)
+        return good()(request)
+
+    with serving() as endpoint:
+        endpoint.default = slow
+        stage = Scene(tmp_path).stage(provider="openai", base_url=endpoint.url, concurrency=1)
+        replicas = [Service(f"{prefix}/agent", tmp_path, ("--base-url", endpoint.url)).start() for _ in range(2)]
+        try:
+            job = replicas[0].submit(request_of(stage)).id
+            working = [service for service in replicas if owner_of(service, job)]
+            (other,) = [service for service in replicas if service not in working]
+            until(lambda: working[0].status(job).done >= 3)
+            working[0].kill()
+            answered = len(endpoint.requests) - 1  # the last question was open, most likely
+            assert other.ended(job).state == "done"
+            assert len(NW_UCLA) <= len(endpoint.requests) <= len(NW_UCLA) + 1
+            assert len({name for name, _, _ in endpoint.requests[:answered]}) == answered
+            assert other.metric("skeletonagent_llm_cache_hits_total") >= answered
+            assert other.stop() == 0
+        finally:
+            for service in replicas:
+                if service.process.poll() is None:
+                    service.kill()
+
+
+def owner_of(service: Service, job: str) -> bool:
+    """Tell whether it is this replica that works on the only job."""
+    until(lambda: service.status(job).state == "running")
+    return service.metric("skeletonagent_agent_jobs_running") == 1
