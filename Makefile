@@ -133,6 +133,9 @@ install-llm: $(INSTALL) ## a small real LLM (130 MB), with which tests/agent/tes
 bench-recogniser: $(INSTALL) ## training step and recognition against the plain recogniser: speed, memory: [BATCH=8 PAIRS=3]
 	@$(BIN)/python tests/benchmarks/recogniser.py --batch $(BATCH) --pairs $(PAIRS)
 
+bench-s3: $(INSTALL) ## large objects through the store against a plain copy by the same client: [MB=512]
+	@$(BIN)/python tests/benchmarks/s3_throughput.py $(if $(MB),--mb $(MB))
+
 lint: $(INSTALL) ## formatting, style, types, the Dockerfile
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
