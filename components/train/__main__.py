@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
+from components.train.allocator import keep_memory
 from components.train.core import Outputs, train_round
 from components.train.curve import draw_curve
 from components.train.mirror import kept_at
@@ -35,6 +36,7 @@ def main() -> None:
     A *stream* is one view of the skeleton (joints `j`, bones `b`, k-bones `k`, and their motions `jm`, `bm`,
     `km`); a *round* is its share of the epochs between two visits to the agent.
     """
+    keep_memory()
 
 
 @app.command("run")

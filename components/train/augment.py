@@ -54,14 +54,18 @@ def augment(joints: Tensor, layout: Layout, draws: Draws, *, mirrored_x: Tensor 
     """
     device = joints.device
     if draws.angles is not None:
-        joints = torch.einsum("bmtvc,bdc->bmtvd", joints, rotations(draws.angles).to(device))
+        joints = torch.einsum("bmtvc,bdc->bmtvd", joints, rotations(draws.angles).to(device, non_blocking=True))
     if draws.factors is not None:
-        joints = joints * draws.factors.to(device)[:, None, None, None, :]
+        joints = joints * draws.factors.to(device, non_blocking=True)[:, None, None, None, :]
     if draws.flipped is not None:
-        other = swap(joints, layout) if mirrored_x is None else mirror(joints, layout, mirrored_x.to(device))
-        joints = torch.where(draws.flipped.to(device)[:, None, None, None, None], other, joints)
+        other = (
+            swap(joints, layout)
+            if mirrored_x is None
+            else mirror(joints, layout, mirrored_x.to(device, non_blocking=True))
+        )
+        joints = torch.where(draws.flipped.to(device, non_blocking=True)[:, None, None, None, None], other, joints)
     if draws.kept is not None:
-        joints = joints * draws.kept.to(device)[:, None, None, :, None]
+        joints = joints * draws.kept.to(device, non_blocking=True)[:, None, None, :, None]
     return joints
 
 
@@ -81,7 +85,7 @@ def rotations(angles: Tensor) -> Tensor:
 
 def swap(joints: Tensor, layout: Layout) -> Tensor:
     """Swap left and right joints where they are: in 3d a body that cannot be, as the reference has it (QUIRKS 20)."""
-    return joints[..., torch.as_tensor(layout.mirrored, device=joints.device), :]
+    return joints[..., torch.as_tensor(layout.mirrored).to(joints.device, non_blocking=True), :]
 
 
 def mirror(joints: Tensor, layout: Layout, widths: Tensor) -> Tensor:

@@ -43,8 +43,10 @@ class ClipSource:
         lower = self._rows(offset + frames.lower[:, None, :])
         if bool(frames.weight.any()):
             upper = self._rows(offset + frames.upper[:, None, :])
-            lower = lower.lerp(upper, frames.weight[:, None, :, None, None].to(self.device, torch.float32))
-        return lower.mul_(present[..., None, None].to(self.device))
+            lower = lower.lerp(
+                upper, frames.weight[:, None, :, None, None].to(self.device, torch.float32, non_blocking=True)
+            )
+        return lower.mul_(present[..., None, None].to(self.device, non_blocking=True))
 
     def present(self, samples: Tensor) -> Tensor:
         """Return which persons the samples have: bool ``[B, M]`` in main memory."""
@@ -52,7 +54,7 @@ class ClipSource:
 
     def _rows(self, rows: Tensor) -> Tensor:
         # Whole rows are copied several times faster than by indexing three dimensions.
-        gathered = self.keypoints.flatten(1).index_select(0, rows.flatten().to(self.device))
+        gathered = self.keypoints.flatten(1).index_select(0, rows.flatten().to(self.device, non_blocking=True))
         return gathered.float().view(*rows.shape, *self.keypoints.shape[1:])
 
 

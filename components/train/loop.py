@@ -138,7 +138,7 @@ class Trainer:
     def _step(self, batch: Tensor, generator: torch.Generator, tally: Tally) -> None:
         config = self.stage.train
         clips = self._training_clips(batch, generator)
-        labels = self.source.labels[batch].to(self.source.device)
+        labels = self.source.labels[batch].to(self.source.device, non_blocking=True)
         mixed_labels = None
         inputs, present = clips, self.source.present(batch)
         if config.mix:

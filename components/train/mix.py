@@ -101,8 +101,8 @@ def paste(clips: Tensor, partner: Tensor, region: Region) -> Tensor:
     # Nearest frame as torch resizes: it rounds a little differently from integers.
     numbers = torch.arange(region.source_length, dtype=torch.float32)[None, None]
     step = F.interpolate(numbers, size=region.length)[0, 0].long()
-    source = partner[:, :, region.source_start + step]
-    joints = torch.tensor(region.joints)
+    source = partner[:, :, (region.source_start + step).to(clips.device, non_blocking=True)]
+    joints = torch.tensor(region.joints).to(clips.device, non_blocking=True)
     mixed = clips.clone()
     mixed[:, :, region.start : region.start + region.length, joints] = source[..., joints, :]
     return mixed

@@ -33,7 +33,7 @@ def stream_features(joints: Tensor, layout: Layout, stream: str, later: Tensor |
 def _static(joints: Tensor, layout: Layout, stream: str) -> Tensor:
     if stream.startswith("j"):
         return joints
-    ends = _at(joints, torch.as_tensor(layout.pairs(stream)[:, 1], device=joints.device))
+    ends = _at(joints, torch.as_tensor(layout.pairs(stream)[:, 1]).to(joints.device, non_blocking=True))
     return torch.sub(joints, ends, out=ends)
 
 

@@ -176,10 +176,11 @@ def test_paste_changes_the_region_only() -> None:
 
 @pytest.mark.parametrize("warmup", [0, 2])
 def test_learning_rate_warms_up_and_falls_to_zero(tiny_dataset: Path, tiny_constraints: Path, warmup: int) -> None:
-    from components.train.core import _build_trainer, _open_inputs
+    from components.train.artifacts import open_inputs
+    from components.train.core import _build_trainer
 
     stage = experiment(epochs=10, warmup_epochs=warmup).stage_train("j")
-    trainer = _build_trainer(stage, _open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
+    trainer = _build_trainer(stage, open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
     rates = [trainer.learning_rate(step) for step in range(10 * trainer.steps_per_epoch)]
     peak = warmup * trainer.steps_per_epoch
     assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) in (peak, peak - 1)

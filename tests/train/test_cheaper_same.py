@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from train_helpers import CLASSES as CLASS_NAMES
+from train_helpers import experiment
 
 from components.contracts.config import ModelConfig, TrainConfig
+from components.train.artifacts import open_inputs
+from components.train.core import _build_trainer
 from components.train.folding import fold
 from components.train.layers import BatchNorm
+from components.train.loop import Tally
 from components.train.recogniser import Recogniser
+from components.train.workers import Workers, default_device
 
 JOINTS, PERSONS, CLASSES = 20, 2, 6
 MASK = (torch.arange(CLASSES * JOINTS).view(CLASSES, JOINTS) % 3 == 0).float()
@@ -160,3 +166,18 @@ print(float(sum(torch.ones(20_000_000).sum() for _ in range(3))))
             [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
         )
         assert done.stdout == "60000000.0\n"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_step_never_waits_for_the_gpu(tiny_dataset: Path, tiny_constraints: Path) -> None:
+    stage = experiment(precision="bf16").stage_train("b")
+    inputs = open_inputs(stage, tiny_dataset, tiny_constraints, None, "b", 1)
+    trainer = _build_trainer(stage, inputs, "b", Workers(device=default_device()))
+    generator, batch = torch.Generator().manual_seed(0), trainer.samples[:12]
+    tally = Tally.empty(len(CLASS_NAMES), trainer.source.device)
+    trainer._step(batch, generator, tally)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer._step(batch, generator, tally)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
