@@ -85,6 +85,8 @@ def _balance(name: str, counts: Any, classes: list[str]) -> Check:
     present = np.flatnonzero(counts)
     least, most = present[counts[present].argmin()], present[counts[present].argmax()]
     ratio = counts[most] / counts[least]
+    if ratio == 1:
+        return Check(name, "ok", f"{_some(int(counts[most]), 'sample')} in every class.")
     text = f"From {counts[least]} ({classes[least]}) to {counts[most]} samples ({classes[most]}) per class."
     if ratio > IMBALANCED:
         text += f" The largest is {ratio:.0f} times the smallest: look at the mean-class accuracy."

@@ -58,6 +58,11 @@ class Matrix:
     data: str
 
     @property
+    def every(self) -> int:
+        """Every so many-eth class has its name beside the picture as it first appears."""
+        return 1 if self.labelled else int(np.ceil(_SMALLEST_LABELLED / self.size))
+
+    @property
     def side(self) -> float:
         return self.size * len(self.order)
 
@@ -114,8 +119,8 @@ def _shades(counts: Counts) -> tuple[Shade, ...]:
             places = np.argwhere((level == number) & (right == correct)).tolist()
             if places:
                 path = "".join(f"M{column} {row}h1v1h-1z" for row, column in places)
-                # A lone mistake of many must not be too pale to be seen.
-                shades.append(Shade(correct, round(0.2 + 0.8 * number / _SHADES, 3), path))
+                faintest = 0.2 if correct else 0.5  # a lone mistake on a cell of two pixels must be seen
+                shades.append(Shade(correct, round(faintest + (1 - faintest) * number / _SHADES, 3), path))
     return tuple(shades)
 
 

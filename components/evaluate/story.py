@@ -68,8 +68,8 @@ def _good(metrics: dict[str, Any]) -> str:
     data, headline = metrics["data"], metrics["headline"]
     return (
         f"{percent(headline['top1'])} top-1 {by(metrics)} after round {headline['round']}: {headline['correct']} of "
-        f"{data['test_samples']} test samples, 95 % interval {span(headline['intervals']['top1'])}. Uniform guessing "
-        f"would reach {percent(1 / len(data['classes']))}."
+        f"{data['test_samples']} test samples, 95\u202f% interval {span(headline['intervals']['top1'])}. Uniform "
+        f"guessing would reach {percent(1 / len(data['classes']))}."
     )
 
 
@@ -92,7 +92,9 @@ def _loop(metrics: dict[str, Any]) -> str:
     text = f"The agent saw the training mistakes of {some(streams, 'stream')} after {some(rounds, 'round')}"
     if loop["asked"] is not None:
         text += f" and was asked about {some(loop['asked'], 'class', 'classes')} (counted per stream and round)"
-    text += f"; about {loop['told'] or 'none'} it said something new."
+    text += f"; about {loop['told'] or 'none'} it said something new"
+    joints, texts = (sum(row[f"{what}_changed"] or 0 for row in loop["rounds"]) for what in ("joints", "descriptions"))
+    text += f" (other critical joints for {joints}, another description for {texts})." if loop["told"] else "."
     if loop["tokens"]:
         cost = f", cost {money(loop['cost'])}" if loop["cost"] is not None else ""
         text += f" It took {some(loop['tokens'], 'token')}{cost}."
@@ -111,7 +113,7 @@ def gained(gain: dict[str, Any]) -> str:
     """What changed from the first round to the last, for whatever reason."""
     start = f"From round {gain['from_round']} to round {gain['to_round']} the ensemble"
     samples = some(abs(gain["correct"]), "sample")
-    about = f"95 % interval {points_span(gain['interval'])}, {p_value(gain['p_value'])}"
+    about = f"95\u202f% interval {points_span(gain['interval'])}, {p_value(gain['p_value'])}"
     if gain["correct"] == 0:
         return f"{start}: it gained nothing: the same number of samples is right."
     sure = "" if excludes_zero(gain["interval"]) else ": within chance"
@@ -131,12 +133,14 @@ def _guidance(metrics: dict[str, Any]) -> tuple[str, str]:
         return "Cannot be told: the confusions that the agent addressed did not occur on the test split.", ""
     (before, after), (others_before, others_after) = effect["addressed"], effect["others"]
     counts = f"confusions it addressed went from {before} to {after}, all others from {others_before} to {others_after}"
-    about = f"difference of the ratios {signed(effect['difference'])}, 95 % interval {signed_span(effect['interval'])}"
+    about = (
+        f"difference of the ratios {signed(effect['difference'])}, 95\u202f% interval {signed_span(effect['interval'])}"
+    )
     if effect["verdict"] == "gain":
         text = f"The guidance may have helped: {counts} ({about}). The worst confusions also improve by themselves: "
         return f"{text}compare with a run without an agent.", "good"
     if effect["verdict"] == "loss":
-        return f"The guidance gained nothing: {counts} ({about}).", "warn"
+        return f"The guidance gained nothing: {counts}, so the addressed ones fell less ({about}).", "warn"
     return f"The guidance gained nothing that can be told from chance: {counts} ({about}).", "warn"
 
 
