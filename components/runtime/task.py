@@ -18,13 +18,14 @@ from typing import Any
 
 from components.contracts.artifact import MANIFEST, Manifest, digest, digest_of
 from components.contracts.errors import InputError
-from components.contracts.store import S3_SCHEMES
+from components.contracts.store import S3_SCHEMES, store_for
 from components.runtime import events
 from components.runtime.cli import USAGE_ERROR
-from components.runtime.logs import LOGGER, setup_logging
+from components.runtime.logs import LOGGER, setup_logging, stage_logger
 from components.runtime.signals import end_on_sigterm
 
 RESUME_VARIABLE = "SKELETONAGENT_RESUME"
+_log = stage_logger("task")
 
 
 def image(stage: str) -> str:
@@ -98,8 +99,15 @@ def resume_place(name: str, *identity: Any, beside: str = "") -> str | None:
     root = os.environ.get(RESUME_VARIABLE)
     if root:
         return f"{root.rstrip('/')}/{name}-{digest_of(identity)[:16]}"
-    reachable = beside.partition("://")[0] in S3_SCHEMES and os.environ.get("AWS_ACCESS_KEY_ID")
-    return f"{beside.rstrip('/')}-unfinished" if reachable else None
+    if beside.partition("://")[0] not in S3_SCHEMES or not os.environ.get("AWS_ACCESS_KEY_ID"):
+        return None
+    place = f"{beside.rstrip('/')}-unfinished"
+    try:
+        store_for(place).check(place)
+    except InputError as error:  # nobody asked for it: our credentials may be for another store than the outputs'
+        _log.warning("%s; nothing is kept there in case this task is interrupted", error)
+        return None
+    return place
 
 
 def describe(artifact: str) -> dict[str, Any]:

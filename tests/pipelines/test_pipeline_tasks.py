@@ -12,6 +12,7 @@ from kfp import dsl
 from small_experiment import CONFIG, ROOT, write_pickle
 
 from components.contracts.config import TrainStage, load_experiment, parse_experiment, parse_section
+from components.contracts.store import LocalStore
 from components.preprocess.component import preprocess
 from components.runtime import events
 from components.runtime.logs import stage_logger
@@ -125,6 +126,9 @@ def test_what_survives_a_kill_lies_beside_the_output_on_a_cluster(monkeypatch: p
     monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     assert resume_place("j-r1", beside="minio://mlpipeline/run/checkpoint") is None  # no credentials
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+    assert resume_place("j-r1", beside="minio://mlpipeline/run/checkpoint") is None  # it cannot be used
+    monkeypatch.setattr("components.runtime.task.store_for", lambda uri: LocalStore())
     assert resume_place("j-r1", beside="minio://mlpipeline/run/checkpoint") == (
         "minio://mlpipeline/run/checkpoint-unfinished"
     )
