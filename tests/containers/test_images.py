@@ -17,29 +17,32 @@ STAGES = ("preprocess", "train", "agent", "evaluate")
 MEGABYTES = {"preprocess": 400, "train": 1100, "agent": 400, "evaluate": 400}
 every_stage = pytest.mark.parametrize("stage", STAGES)
 
-# Every module of the stage imports; no other stage is there.
+# Every module of the stage imports, but those whose package was left out on purpose; no other stage is there.
 IMPORTS = """
 import importlib, pathlib, sys
 stage = sys.argv[1]
 present = {path.name for path in pathlib.Path("/opt/app/components").iterdir() if path.is_dir()} - {"__pycache__"}
 assert present == {"contracts", "runtime", stage}, present
-drawn = {"agent": {"figure"}}
+left_out = {"agent": {"matplotlib", "torch"}, "train": {"matplotlib", "tensorboardX"}}.get(stage, set())
 for package in sorted(present):
     root = pathlib.Path("/opt/app/components", package)
     for file in sorted(root.rglob("*.py")):
         name = ".".join(file.relative_to("/opt/app").with_suffix("").parts)
-        if file.stem in ("__main__", "component", "__init__") or file.stem in drawn.get(stage, ()):
+        if file.stem in ("__main__", "component", "__init__"):
             continue
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in left_out:
+                raise
 """
 LEAKS = ("run/secrets", "etc/pip.conf", ".netrc", "root/.cache", "root/.config", ".git/", "docker/wheels")
 
 
-def inside(client: DockerClient, stage: str, *command: str) -> str:
+def inside(client: DockerClient, stage: str, *command: str, **options: str) -> str:
     """Run a command in the image of a stage as our containers run."""
-    output: bytes = client.containers.run(
-        image(stage), [*command], remove=True, read_only=True, tmpfs={"/tmp": "mode=1777"}, network_mode="none"
-    )
+    confined = {"read_only": True, "tmpfs": {"/tmp": "mode=1777"}, "network_mode": "none", **options}
+    output: bytes = client.containers.run(image(stage), [*command], remove=True, **confined)
     return output.decode()
 
 
@@ -100,7 +103,7 @@ def test_no_secret_is_in_any_layer(images: DockerClient, stage: str) -> None:
         for needle in needles:
             assert needle not in data, f"{needle[:12]!r}…"
         tail = data[-200:]
-    names = inside(images, stage, "find", "/opt", "/etc", "/root", "/run", "/home", "-xdev")
+    names = inside(images, stage, "find", "/opt", "/etc", "/root", "/run", "/home", "-xdev", user="0")
     assert not [line for line in names.splitlines() if any(leak in line for leak in LEAKS)]
 
 
