@@ -15,9 +15,8 @@ from components.contracts.artifact import MANIFEST
 from components.contracts.errors import InputError
 from components.contracts.report import PREDICTIONS, Predictions
 from components.evaluate.statistics import Paired, holm, paired
+from components.evaluate.story import SIGNIFICANT
 from components.evaluate.wording import p_value, percent, points, points_span, some
-
-_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _answer(first: Run, second: Run, found: Paired) -> str:
         f"{shares}, {points(found.difference)} points, 95 % interval {interval}, {p_value(found.p_value)}; "
         f"only B has {some(found.won, 'sample')} right, only A {found.lost}"
     )
-    if found.p_value >= _SIGNIFICANT:
+    if found.p_value >= SIGNIFICANT:
         return f"It cannot be told whether B is better than A: {counts}."
     return f"{'Yes, B is better than A' if found.difference > 0 else 'No, A is better than B'}: {counts}."
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 RESAMPLES = 2000
 LEVEL = 0.95
 _SEED = 20_080_815
+_FEW = 5
 _NORMAL = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 
@@ -93,12 +94,24 @@ def paired(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Paire
     """Compare which of the same ``[N]`` samples two predictors have right."""
     won, lost = int((second & ~first).sum()), int((first & ~second).sum())
     samples = len(first)
-    if won + lost == 0:
-        interval = Interval(0.0, 0.0)
+    if min(won, lost) < _FEW:
+        interval = _adjusted_wald(won, lost, samples)
     else:
         drawn = resampled(np.asarray([won, lost, samples - won - lost]))
         interval = percentiles((drawn[:, 0] - drawn[:, 1]) / samples)
     return Paired(won, lost, samples, (won - lost) / samples, interval, mcnemar(won, lost))
+
+
+def _adjusted_wald(won: int, lost: int, samples: int) -> Interval:
+    """Agresti and Min's interval (2005): half a sample is added to each of the four cells.
+
+    Where hardly a sample was lost, resamples know of none, and the bootstrap would contradict McNemar's test.
+    """
+    if won + lost == 0:
+        return Interval(0.0, 0.0)
+    difference = (won - lost) / (samples + 2)
+    half = _NORMAL * (won + lost + 1 - (won - lost) ** 2 / (samples + 2)) ** 0.5 / (samples + 2)
+    return Interval(difference - half, difference + half)
 
 
 def mcnemar(won: int, lost: int) -> float:

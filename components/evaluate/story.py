@@ -7,7 +7,6 @@ from typing import Any
 
 from components.contracts.skeleton import STREAM_NAMES
 from components.evaluate.wording import (
-    excludes_zero,
     listed,
     money,
     p_value,
@@ -20,6 +19,7 @@ from components.evaluate.wording import (
     span,
 )
 
+SIGNIFICANT = 0.05
 MORE_TRAINING = (
     "A later round has also trained for more epochs; this comparison does not separate that from the agent’s guidance."
 )
@@ -116,7 +116,7 @@ def gained(gain: dict[str, Any]) -> str:
     about = f"95\u202f% interval {points_span(gain['interval'])}, {p_value(gain['p_value'])}"
     if gain["correct"] == 0:
         return f"{start}: it gained nothing: the same number of samples is right."
-    sure = "" if excludes_zero(gain["interval"]) else ": within chance"
+    sure = "" if gain["p_value"] < SIGNIFICANT else ": within chance"
     if gain["correct"] < 0:
         return f"{start}: it gained nothing: {points(gain['top1'])} points ({samples} fewer; {about}{sure})."
     return f"{start} gained {points(gain['top1'])} points ({samples}; {about}{sure}). {MORE_TRAINING}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 NO_VALUE = "–"
 _MINUS = "−"
@@ -66,8 +65,3 @@ def joint(name: str) -> str:
 def money(value: float) -> str:
     """A cost in the currency of the configured prices."""
     return f"{value:.4f}" if value < 1 else f"{value:,.2f}"
-
-
-def excludes_zero(interval: Mapping[str, Any] | None) -> bool:
-    """Whether an interval says that there is a difference."""
-    return interval is not None and (interval["low"] > 0 or interval["high"] < 0)

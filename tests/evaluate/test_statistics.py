@@ -71,6 +71,13 @@ class TestIntervals:
         assert found.interval.low < 0 < found.interval.high
         assert paired(first, second) == found
 
+    @pytest.mark.parametrize(("won", "lost"), [(2, 0), (4, 0), (9, 1), (10, 5), (30, 12)])
+    def test_the_interval_agrees_with_the_test_but_on_the_border(self, won: int, lost: int) -> None:
+        first = np.asarray([False] * won + [True] * lost + [True] * (100 - won - lost))
+        second = np.asarray([True] * won + [False] * lost + [True] * (100 - won - lost))
+        found = paired(first, second)
+        assert (found.interval.low > 0) == (found.p_value < 0.05)
+
     def test_pairs_know_more_than_two_separate_intervals(self) -> None:
         rng = np.random.default_rng(0)
         first = rng.random(400) < 0.8
