@@ -114,7 +114,7 @@ def _arguments(target: str, base: str, torch: str) -> list[str]:
         values["TORCH"] = torch
     if target in STAGES:
         sys.path.insert(0, str(ROOT))
-        from pipelines.source import source_digest
+        from components.runtime.source import source_digest
 
         values["SOURCE_DIGEST"] = source_digest(target)
     return [word for name, value in values.items() for word in ("--build-arg", f"{name}={value}")]

@@ -45,7 +45,7 @@ def configure(
     """
     from components.runtime.task import task
 
-    with task("configure"):
+    with task("configure", "", code):
         from pathlib import Path
 
         from components.contracts.config import parse_experiment

@@ -13,12 +13,12 @@ from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
+from components.runtime.source import source_digest
 from components.train.component import train
 from components.train.trainjob_component import train_job
 from pipelines.configure import configure
 from pipelines.parameters import presets
 from pipelines.platform import Cluster, Placement, Trainer
-from pipelines.source import source_digest
 
 MAX_ROUNDS = 100
 """A guard against typing errors; 100 rounds are 1.5 MB of YAML."""

@@ -16,8 +16,8 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest
 
 from components.contracts.errors import InputError
+from components.runtime.source import source_digest
 from components.runtime.task import image
-from pipelines.source import source_digest
 
 LABEL = "skeletonagent.run"
 """Of all containers and networks of one run; its value names the run."""

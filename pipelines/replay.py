@@ -14,9 +14,9 @@ from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
+from components.runtime.source import source_digest
 from pipelines.dag import train_on
 from pipelines.platform import Cluster, Placement
-from pipelines.source import source_digest
 
 STAGES = ("preprocess", "agent", "train", "evaluate")
 

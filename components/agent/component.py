@@ -21,7 +21,7 @@ def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact], ag
     """
     from components.runtime.task import describe, task
 
-    with task("agent prior"):
+    with task("agent prior", "agent", code):
         from pathlib import Path
 
         from components.agent.cache import memory_of_environment
@@ -58,7 +58,7 @@ def agent(
     """
     from components.runtime.task import describe, task
 
-    with task(f"agent {stream} round {round_number}"):
+    with task(f"agent {stream} round {round_number}", "agent", code):
         from pathlib import Path
 
         from components.agent.cache import memory_of_environment

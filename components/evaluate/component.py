@@ -45,7 +45,7 @@ $descriptions
 
         return [Path(artifact.path) for artifact in artifacts]
 
-    with task("evaluate"):
+    with task("evaluate", "evaluate", code):
         import json
         import shutil
         from pathlib import Path

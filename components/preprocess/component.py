@@ -18,7 +18,7 @@ def preprocess(data: str, data_sha256: str, stage: str, code: str, dataset: dsl.
     """
     from components.runtime.task import describe, task
 
-    with task("preprocess"):
+    with task("preprocess", "preprocess", code):
         from pathlib import Path
 
         from components.contracts.config import DataConfig, parse_section

@@ -23,9 +23,14 @@ from components.runtime import events
 from components.runtime.cli import USAGE_ERROR
 from components.runtime.logs import LOGGER, setup_logging, stage_logger
 from components.runtime.signals import end_on_sigterm
+from components.runtime.source import source_digest
 
 RESUME_VARIABLE = "SKELETONAGENT_RESUME"
 _log = stage_logger("task")
+_OTHER_CODE = (
+    "the code here is not the code that the pipeline was compiled from; build the images anew, or compile from "
+    "the commit of the images"
+)
 
 
 def image(stage: str) -> str:
@@ -35,8 +40,15 @@ def image(stage: str) -> str:
 
 
 @contextmanager
-def task(name: str) -> Iterator[None]:
+def task(name: str, stage: str = "", code: str = "") -> Iterator[None]:
     """Surround the body of a pipeline task called ``name``.
+
+    Args:
+        name: what people see.
+        stage: whose code it runs; empty: only the contracts'.
+        code: digest of the source that the pipeline was compiled from. Other code here (an image that is older or
+            newer than the pipeline) is refused: its results would be cached as those of the pipeline's code. Empty:
+            any code will do.
 
     Raises:
         SystemExit: the body raised ``InputError``; its message was printed as one line.
@@ -50,6 +62,8 @@ def task(name: str) -> Iterator[None]:
     events.emit("start")
     with _logged_events():
         try:
+            if code and code != source_digest(stage):
+                raise InputError(_OTHER_CODE)
             yield
         except InputError as error:
             events.emit("error", text=str(error), input=True)

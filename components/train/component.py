@@ -36,7 +36,7 @@ def train(
     """
     from components.runtime.task import describe, resume_place, task
 
-    with task(f"train {stream} round {round_number}"):
+    with task(f"train {stream} round {round_number}", "train", code):
         import json
         from pathlib import Path
 

@@ -42,7 +42,7 @@ def train_job(
     """
     from components.runtime.task import describe, task
 
-    with task(f"train {stream} round {round_number}"):
+    with task(f"train {stream} round {round_number}", "train", code):
         import json
         import os
         from pathlib import Path

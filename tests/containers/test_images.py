@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from docker.client import DockerClient
 
+from components.runtime.source import source_digest
 from components.runtime.task import image
 from pipelines.engine import SOURCE_LABEL
-from pipelines.source import source_digest
 
 STAGES = ("preprocess", "train", "agent", "evaluate")
 MEGABYTES = {"preprocess": 400, "train": 1100, "agent": 400, "evaluate": 400}

@@ -17,9 +17,9 @@ from components.preprocess.component import preprocess
 from components.runtime import events
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
+from components.runtime.source import source_digest
 from components.runtime.task import resume_place, task
 from pipelines.configure import configure
-from pipelines.source import source_digest
 
 
 @pytest.fixture
@@ -145,3 +145,13 @@ def test_a_change_of_one_stage_leaves_the_others_cached(tmp_path: Path, monkeypa
     assert (source_digest("train") != train, source_digest("agent") == agent) == (True, True)
     (tmp_path / "contracts" / "core.py").write_text("changed")
     assert source_digest("agent") != agent
+
+
+def test_a_task_refuses_code_that_its_pipeline_was_not_compiled_from(capsys: pytest.CaptureFixture[str]) -> None:
+    """An image that is older than the pipeline would put old results into the cache under the new code's name."""
+    with task("train j round 1", "train", source_digest("train")):
+        pass
+    with pytest.raises(SystemExit) as end, task("train j round 1", "train", source_digest("agent")):
+        pytest.fail("it ran")
+    assert end.value.code == 2
+    assert "the code here is not the code that the pipeline was compiled from" in capsys.readouterr().err

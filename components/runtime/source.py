@@ -1,4 +1,5 @@
-"""Digests of our own source. They are part of the cache keys, so that new code is never served old results."""
+"""Digests of our own source. They are part of the cache keys, so that new code is never served old results, and each
+task compares its own with the one that its pipeline was compiled with, so that old code never makes new ones."""
 
 from __future__ import annotations
 
