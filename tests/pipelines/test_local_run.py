@@ -121,7 +121,7 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
 
 
 def saved_or_over(saved: Path, process: subprocess.Popen[bytes]) -> bool:
-    return bool(list(saved.glob("*/state/manifest.json"))) or process.poll() is not None
+    return bool(list(saved.glob("*/epoch-*/manifest.json"))) or process.poll() is not None
 
 
 def reports(root: Path) -> list[Path]:
