@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.contracts.skeleton import STREAM_NAMES
+from components.contracts.skeleton import STREAM_NAMES, STREAMS
 from components.evaluate.wording import (
     listed,
     money,
@@ -48,7 +48,7 @@ def story(metrics: dict[str, Any]) -> list[Answer]:
 
 def _trained(metrics: dict[str, Any]) -> str:
     data, training = metrics["data"], metrics["training"]
-    streams = listed([f"{STREAM_NAMES[stream]} ({stream})" for stream in training], 6)
+    streams = listed([f"{STREAM_NAMES[stream]} ({stream})" for stream in sorted(training, key=STREAMS.index)], 6)
     ours = [one for one in training.values() if not one["imported"]]
     samples = f"{some(data['train_samples'], 'sample')} of " if data["train_samples"] is not None else ""
     text = f"{some(len(training), 'stream')}: {streams}; {samples}{some(len(data['classes']), 'class', 'classes')}, "

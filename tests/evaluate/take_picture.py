@@ -11,7 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1180, 900
+WIDTH, HEIGHT = 1180, 925
 
 
 def main(report: Path, stem: str) -> None:
