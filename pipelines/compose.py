@@ -123,6 +123,7 @@ class _Stages:
         ]
         constraints = ["constraints-0", *(f"constraints-{s}-{n}" for s, n in results if n < self.experiment.rounds)]
         inputs += [word for name in constraints for word in ("--constraints", f"{prefix}/{name}")]
+        inputs += ["--dataset", f"{prefix}/dataset"]
         self._stage("evaluate", "evaluate", "run", *inputs, "--output", f"{prefix}/report")
 
     def _constraints(self, stream: str, number: int) -> str:
