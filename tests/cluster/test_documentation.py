@@ -21,7 +21,7 @@ def text(repository: Path) -> str:
 def test_make_targets_exist_and_take_these_variables(repository: Path, text: str) -> None:
     makefile = (repository / "Makefile").read_text()
     readme = (repository / "README.md").read_text()
-    section = readme[readme.index("### Deploy on a cluster") : readme.index("## The stages")]
+    section = readme[readme.index("## Deploy on a cluster") : readme.index("## The stages")]
     for target, variables in re.findall(r"\bmake ([a-z-]+)((?: +[A-Z_]+=\S*)*)", text + section):
         if target == "bench-":
             continue
