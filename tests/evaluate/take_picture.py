@@ -1,6 +1,6 @@
-"""Takes the README's pictures of a report: python tests/evaluate/take_picture.py runs/sbu/report.html docs/report
+"""Takes the README's pictures of a report, its first screen in light and dark.
 
-Writes docs/report-light.png and docs/report-dark.png: the first screen in both colour schemes.
+``python tests/evaluate/take_picture.py runs/nw_ucla_quick/report.html tests/evaluate/pictures/report``
 """
 
 from __future__ import annotations
