@@ -11,26 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from components.contracts.artifact import canonical_json
+from components.contracts.agent_config import AgentConfig as AgentConfig
+from components.contracts.agent_config import Price as Price
 from components.contracts.documents import describe, merged, set_key
 from components.contracts.errors import InputError
+from components.contracts.section import Fraction, Positive, Section
 from components.contracts.skeleton import load_layout
 
 Stream = Literal["j", "b", "k", "jm", "bm", "km"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A part of the document: unknown keys are errors, values do not change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def to_json(self) -> str:
-        """Return the canonical JSON in which this section travels to a stage."""
-        return canonical_json(self.model_dump(mode="json"))
 
 
 class Protocol(Section):
@@ -215,81 +205,6 @@ class TrainConfig(Section):
         """Return the epochs of one round, 1-based, when ``rounds`` share the schedule evenly."""
         first = self.epochs * (round_number - 1) // rounds
         return range(first, self.epochs * round_number // rounds)
-
-
-class Price(Section):
-    """What a model charges per million tokens, in any one currency."""
-
-    prompt: Annotated[float, Field(ge=0)]
-    completion: Annotated[float, Field(ge=0)]
-
-    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Return the money for these tokens, to a millionth."""
-        return round((prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6, 6)
-
-
-class AgentConfig(Section):
-    """Questioner, LLM and Selector.
-
-    ``provider``: ``offline`` answers from the written priors named by ``priors`` (a file of
-    ``components/agent/priors``), ``openai`` asks the OpenAI-compatible endpoint at ``base_url``; the key
-    comes from the environment variable ``OPENAI_API_KEY`` only. ``structured_output``: ``schema`` demands
-    the JSON schema of the server, ``text`` only asks for it in words, ``auto`` begins with the schema and
-    goes on in words where the server has none. ``parameters`` are sent along as they are (``temperature``,
-    ``seed``, ``max_tokens`` …); one that the server rejects by name is left out from then on.
-
-    The Questioner keeps, per class, the ``top_k`` classes most confused with it whose confusions number at
-    least ``min_count`` and make up at least ``min_share`` of its samples. A class that was told apart before
-    is asked about again if the shares of its confusions have changed by more than ``material_change`` in
-    sum. A round asks about at most ``max_requests`` classes, and stays within ``max_tokens`` and
-    ``max_cost``, which needs the model among ``prices``.
-
-    ``joints``: ``moving`` takes new critical joints with every answer; with ``fixed`` they stay what round 0
-    made them, and only the descriptions move. ``joint_weights``: ``binary`` gives every critical joint the weight 1,
-    ``agreement`` the share of the class's answers so far, its prior among them, that named it.
-
-    ``encoder`` embeds the descriptions: ``minilm`` comes with the installation; ``clip`` is the text tower of the
-    open_clip model ``clip_model`` with the weights at ``clip_weights`` (a path or ``s3://`` URI).
-    """
-
-    provider: Literal["offline", "openai"] = "offline"
-    priors: str | None = None
-    model: str = "gpt-4o"
-    base_url: str | None = None
-    structured_output: Literal["auto", "schema", "text"] = "auto"
-    parameters: dict[str, bool | int | float | str] = {}
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    concurrency: Positive = 8
-    top_k: Positive = 3
-    min_count: Positive = 1
-    min_share: Fraction = 0.0
-    material_change: Annotated[float, Field(ge=0)] = 0.05
-    max_requests: Positive = 1000
-    max_tokens: Positive | None = None
-    max_cost: Annotated[float, Field(gt=0)] | None = None
-    prices: dict[str, Price] = {}
-    joints: Literal["fixed", "moving"] = "moving"
-    max_joints: Positive = 12
-    joint_weights: Literal["binary", "agreement"] = "binary"
-    encoder: Literal["minilm", "clip"] = "minilm"
-    clip_model: str = "ViT-B-32-quickgelu"
-    clip_weights: str | None = None
-
-    @field_validator("parameters")
-    @classmethod
-    def _not_ours(cls, parameters: dict[str, Any]) -> dict[str, Any]:
-        ours = {"model", "messages", "response_format", "stream", "n"} & parameters.keys()
-        if ours:
-            raise ValueError(f"{', '.join(sorted(ours))}: set by the agent itself")
-        return parameters
-
-    @model_validator(mode="after")
-    def _complete(self) -> AgentConfig:
-        if self.max_cost is not None and self.model not in self.prices:
-            raise ValueError(f"max_cost: needs the price of model {self.model!r} in prices")
-        if self.encoder == "clip" and not self.clip_weights:
-            raise ValueError("encoder: 'clip' needs clip_weights, the path or URI of the model's weights")
-        return self
 
 
 class EvaluateConfig(Section):

@@ -127,22 +127,6 @@ def test_a_file_that_must_not_grow(tmp_path: Path, whole: dict[str, bytes]) -> N
     assert bytes_of(tmp_path / "out") == whole
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
-    """A file system of 64 KiB; skips where none may be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("no mount command")
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, whole: dict[str, bytes], small_disk: Path) -> None:
     with pytest.raises(InputError, match=r"out: cannot be written: No space left on device$"):
         preprocess(tmp_path / "in.pkl", config(), small_disk / "out")
