@@ -18,6 +18,9 @@ from components.preprocess.source import ABSENT, Sample
 
 Keypoints = npt.NDArray[np.float64]
 
+SHORTEST = 1e-140
+"""A shorter vector has no direction in float64: the squares of its coordinates lose their digits."""
+
 
 def normalise(sample: Sample, config: DataConfig) -> npt.NDArray[np.float32]:
     """Return a checked sample as it is stored: float32 ``[M, T, V, 3]``, at most ``max_persons`` persons.
@@ -130,7 +133,7 @@ def rotation(vector: npt.NDArray[Any], target: npt.NDArray[Any]) -> npt.NDArray[
     length = np.linalg.norm(vector)
     axis = np.cross(vector, target)
     sine = np.linalg.norm(axis)
-    if length == 0 or sine <= 1e-6 * length:
+    if length < SHORTEST or sine <= 1e-6 * length:
         return np.eye(3)
     x, y, z = axis / sine
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])

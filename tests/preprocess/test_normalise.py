@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pickles import config
 
@@ -94,6 +94,8 @@ def test_place_does_not_matter(seed: int, shift: tuple[float, float, float], per
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 99), vector=st.tuples(*[st.floats(-3, 3)] * 3))
+@example(seed=0, vector=(0.0, 5e-162, 0.0))
+@example(seed=0, vector=(0.0, 1e-145, 1e-140))
 def test_alignment_is_a_rotation(seed: int, vector: tuple[float, float, float]) -> None:
     turn = rotation(np.array(vector), np.array([0.0, 0.0, 1.0]))
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
