@@ -28,7 +28,7 @@ from components.contracts import dataset
 from components.contracts.config import Augmentation, DataConfig, TrainConfig
 from components.contracts.skeleton import STREAM_NAMES, STREAMS, load_layout
 from components.preprocess.core import preprocess
-from components.train.augment import augment
+from components.train.augment import augment, draw
 from components.train.clips import ClipSource
 from components.train.sampling import training_frames
 from components.train.streams import stream_features
@@ -51,7 +51,8 @@ class Packed:
         for numbers in order.split(batch):
             frames = training_frames(self.source.frames[numbers], TRAIN, generator)
             joints = self.source.clips(numbers, frames)
-            joints = augment(joints, LAYOUT, TRAIN.augmentation, generator, three_d=True)
+            draws = draw(len(numbers), LAYOUT, TRAIN.augmentation, generator, three_d=True)
+            joints = augment(joints, LAYOUT, draws)
             clips = stream_features(joints, LAYOUT, stream)
             assert clips.shape[1:] == (2, 100, 25, 3)
         return len(order)
