@@ -16,7 +16,7 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-with atheris.instrument_imports(include=["components.preprocess"]):
+with atheris.instrument_imports(include=["components.contracts.pickled"]):
     from components.contracts.errors import InputError
     from components.contracts.pickled.records import Records, load_streamed
     from components.contracts.pickled.unpickler import load_data
