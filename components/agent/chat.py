@@ -43,6 +43,8 @@ from components.runtime.progress import Reporter
 
 OPENAI = "openai"
 REPAIR_TURNS = 2
+REPAIRED = "usable after repair turn"
+"""How the note of an answer begins that was not usable at once; the number of the turn follows."""
 LONGEST_QUOTE = 2000
 """Characters of an unusable answer that are quoted back: a runaway answer must not fill the context."""
 
@@ -197,7 +199,7 @@ class _Session:
                 answer = parse_answer(turn.said)
                 problem = answer if isinstance(answer, str) else complaint(answer, question)
                 if isinstance(answer, Answer) and not problem:
-                    return answer, ""
+                    return answer, f"{REPAIRED} {number}" if number else ""
             messages = messages + self.prompts.repair_turn(question, turn.said[:LONGEST_QUOTE], problem)
         return None, f"no usable answer after {REPAIR_TURNS} repair turns: {self.endpoint.note(problem)}"
 

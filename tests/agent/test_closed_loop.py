@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 import typer
+from agent_helpers import Endpoint, completion, good
 from typer.testing import CliRunner
+
+from components.contracts.config import load_experiment
+from pipelines.demo import write_demo
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import closed_loop
 
 
 def cell(protocol: str, seed: int, arm: str, top1: float) -> dict[str, Any]:
-    return {"protocol": protocol, "stream": "j", "seed": seed, "arm": arm, "top1": [0.1, top1]}
+    return {"protocol": protocol, "stream": "j", "seed": seed, "arm": arm, "top1": [0.1, top1], "answers": []}
 
 
 def test_arms_are_compared_seed_by_seed_over_what_all_have_finished() -> None:
@@ -56,3 +60,37 @@ def test_finished_cells_are_kept_and_other_settings_refused(
     assert [name.rpartition("-")[2] for name in ran] == ["interrupted", "none", "fixed", "moving"]
     assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 3
     assert CliRunner().invoke(app, [*arguments, "--epochs", "9"]).exit_code == 2
+
+
+def test_an_llm_answers_the_confusions_in_an_arm_of_its_own(
+    tmp_path: Path, repository: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real rounds of a tiny network; the arms differ in nothing before the LLM's answers."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    names = load_experiment(repository / "pipelines" / "configs" / "demo.yaml").data.classes
+    refused, repaired = completion(None, refusal="No."), [completion("Well."), good(joints=("head", "left_hand"))]
+    endpoint.script = {name: list(repaired) for name in names[:5]} | {name: [refused] for name in names[5:]}
+    write_demo(tmp_path / "demo.pkl")
+    app = typer.Typer()
+    app.command()(closed_loop.main)
+    small = ("model.width=8", "model.blocks=2", "model.inflate_at=[1]", "train.frames=8", "train.test_clips=1")
+    arguments = [
+        *("--data", str(tmp_path / "demo.pkl"), "--output", str(tmp_path / "study"), "--seeds", "0", "--rounds", "2"),
+        *("--config", str(repository / "pipelines" / "configs" / "demo.yaml"), "--epochs", "2"),
+        *(part for setting in small for part in ("--set", setting)),
+    ]
+    assert CliRunner().invoke(app, [*arguments, "--arms", "llm"]).exit_code == 2
+    arguments += ["--arms", "moving,llm", "--llm", endpoint.url]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    cells = {found["arm"]: found for found in json.loads((tmp_path / "study" / "study.json").read_text())["cells"]}
+    assert cells["llm"]["top1"][0] == cells["moving"]["top1"][0]
+    (count,) = cells["llm"]["answers"]
+    assert count["repaired"] == count["answered"] > 0 and count["kept"] > 0
+    assert len(endpoint.requests) == 2 * count["answered"] + 3 * count["kept"]
+    assert (
+        f"llm: gpt-4o at {endpoint.url} answered {count['answered']} of {count['asked']} classes asked about "
+        f"({count['answered']} after a repair turn); {count['kept']} kept what they had; "
+        f"{len(endpoint.requests)} requests sent, 0 answered from memory"
+    ) in " ".join(done.output.split())
+    assert CliRunner().invoke(app, [*arguments, "--llm-model", "another"]).exit_code == 2

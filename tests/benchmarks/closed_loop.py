@@ -2,6 +2,12 @@
 
 ``python tests/benchmarks/closed_loop.py --help``. All arms train the same network on the same samples in the same
 order with the same random numbers: a pair of cells of one protocol, stream and seed differs in the constraints only.
+
+The agent answers from its written priors. With ``--llm URL --llm-model NAME`` there is an arm ``llm`` too: it starts
+from the same constraints as the others, and an LLM answers the confusions. ``--llm small`` starts the small real LLM
+of ``make install-llm`` for that, on this machine. What was answered is remembered: no seed asks a question again.
+(To have an LLM make the first constraints of all arms too: ``--set agent.provider=openai --set agent.base_url=URL``.)
+
 Finished cells are kept below ``--output``, and an interrupted one goes on from its last epoch, so that the study may
 be stopped at any time; the table at the end, and ``study.json``, hold the cells that there are.
 """
@@ -12,7 +18,8 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
@@ -22,29 +29,33 @@ import numpy as np
 import torch
 import typer
 import yaml
+from closed_loop_llm import SMALL, account, llm_settings, small_llm, tally
 from rich.console import Console
 from rich.table import Table
 
+from components.agent.chat import OPENAI
 from components.agent.core import run_round
-from components.contracts import constraints, scores
+from components.contracts import scores
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.train.core import Outputs, train_round
 
+LLM = "llm"
 ARMS: dict[str, dict[str, Any]] = {
     "none": {"train.constraint_weight": 0.0, "train.alignment_weight": 0.0},
     "fixed": {},
     "texts": {"agent.joints": "fixed"},
     "moving": {"agent.joints": "moving"},
     "soft": {"agent.joints": "moving", "agent.joint_weights": "agreement"},
+    LLM: {"agent.joints": "moving", "agent.provider": OPENAI},
 }
 """What an arm sets.
 
 none: no constraints; fixed: those of round 0 stay; texts: only the texts follow; moving: joints and texts do;
-soft: as moving, and a joint weighs as much as the answers agree on it.
+soft: as moving, and a joint weighs as much as the answers agree on it; llm: as moving, but an LLM answers.
 """
-FOLLOWING = ("texts", "moving", "soft")
+FOLLOWING = ("texts", "moving", "soft", LLM)
 """The arms in which the agent answers the confusions after every round but the last."""
 
 
@@ -75,10 +86,21 @@ class Study:
     config: Path
     settings: dict[str, Any]
     output: Path
+    llm: dict[str, Any] = field(default_factory=dict)
+    """Settings of the arm ``llm`` alone."""
+
+    @property
+    def memory(self) -> Path:
+        """Where an LLM's answers are remembered."""
+        return self.output / "llm"
+
+    def opening(self, cell: Cell) -> Experiment:
+        """Return the experiment that makes the constraints of round 0, which all arms share."""
+        return load_experiment(self.config, {**self.settings, "data.protocol": cell.protocol, "seed": cell.seed})
 
     def experiment(self, cell: Cell) -> Experiment:
         own = {"data.protocol": cell.protocol, "seed": cell.seed, **ARMS[cell.arm]}
-        return load_experiment(self.config, {**self.settings, **own})
+        return load_experiment(self.config, {**self.settings, **own, **(self.llm if cell.arm == LLM else {})})
 
     def result(self, cell: Cell) -> Path:
         return self.output / "cells" / f"{cell.name}.json"
@@ -96,9 +118,9 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
     packed = study.output / "datasets" / cell.protocol
     if not packed.exists():
         preprocess(study.data, experiment.stage_preprocess(), packed)
-    memory = study.output / "llm"
-    guidance = _once(home / "constraints-0", lambda out: run_round(experiment.stage_agent(), out, cache=memory))
-    answered, top1, mean_class = [], [], []
+    opening = study.opening(cell).stage_agent()
+    guidance = _once(home / "constraints-0", lambda out: run_round(opening, out, cache=study.memory))
+    answers, top1, mean_class = [], [], []
     previous: Outputs | None = None
     started = time.process_time()
     for number in range(1, experiment.rounds + 1):
@@ -109,11 +131,10 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
                 folder / "constraints",
                 lambda out, n=number, c=confusion, b=before: run_round(
                     experiment.stage_agent(), out, stream=cell.stream, round_number=n - 1, confusion=c, previous=b,
-                    cache=memory,
+                    cache=study.memory,
                 ),
             )  # fmt: skip
-            origins = [entry.provenance for entry in constraints.open(guidance).classes]
-            answered.append(sum(origin.status == "answered" for origin in origins))
+            answers.append(tally(guidance))
         previous = _train(experiment, cell, packed, guidance, folder, number, previous)
         found = scores.open(previous.scores)
         top1.append(float((found.probabilities.argmax(1) == found.labels).mean()))
@@ -122,7 +143,7 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
         **asdict(cell),
         "top1": top1,
         "mean_class": mean_class,
-        "answered": answered,
+        "answers": answers,
         "cpu_seconds": round(time.process_time() - started, 1),
     }
 
@@ -201,8 +222,9 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def report(study: Study, cells: Sequence[Cell], arms: Sequence[str]) -> None:
+def report(study: Study, cells: Sequence[Cell]) -> None:
     """Print the tables of what is finished and write ``study.json``."""
+    arms = list(dict.fromkeys(cell.arm for cell in cells))
     results = [json.loads(study.result(cell).read_text()) for cell in cells if study.result(cell).exists()]
     groups = sorted({(result["protocol"], result["stream"]) for result in results})
     parts = {f"{p} {s}": [r for r in results if (r["protocol"], r["stream"]) == (p, s)] for p, s in groups}
@@ -211,8 +233,15 @@ def report(study: Study, cells: Sequence[Cell], arms: Sequence[str]) -> None:
         tables["all"] = summarise(results, arms)
     for name, summary in tables.items():
         _print(study.config.stem, name, summary)
-    print(f"{len(results)} of {len(cells)} cells finished")
-    _write(study.output / "study.json", {"settings": study.settings, "cells": results, "summary": tables})
+    said = []
+    for arm in FOLLOWING:
+        if of_arm := [result for result in results if result["arm"] == arm]:
+            agent = study.experiment(Cell(of_arm[0]["protocol"], "j", 0, arm)).agent
+            tallies = [counts for result in of_arm for counts in result["answers"]]
+            said.append(account(arm, agent, tallies, study.memory))
+    print(*said, f"{len(results)} of {len(cells)} cells finished", sep="\n")
+    about = {"settings": study.settings, "llm": study.llm, "answers": said}
+    _write(study.output / "study.json", {**about, "cells": results, "summary": tables})
 
 
 def _print(title: str, name: str, summary: dict[str, Any]) -> None:
@@ -234,9 +263,8 @@ def _write(file: Path, document: Any) -> None:
     scratch.replace(file)
 
 
-def _claim(study: Study, identity: dict[str, Any]) -> None:
+def _claim(file: Path, identity: dict[str, Any]) -> None:
     """Refuse to add cells to a study of other settings: they could not be compared."""
-    file = study.output / "settings.json"
     if file.exists() and json.loads(file.read_text()) != identity:
         raise InputError(f"{file}: holds a study of other data or settings; choose another --output")
     _write(file, identity)
@@ -265,45 +293,58 @@ def main(
     folds: str = typer.Option("", help="Protocols of the experiment, separated by commas; by default its own."),
     streams: str = typer.Option("j", help="Streams, separated by commas."),
     seeds: str = typer.Option("0,1,2", help="Seeds, separated by commas."),
-    arms: str = typer.Option("none,fixed,moving", help=f"Of {', '.join(ARMS)}, separated by commas."),
+    arms: str = typer.Option(
+        "", help=f"Of {', '.join(ARMS)}, separated by commas; by default none, fixed, moving, and llm with --llm."
+    ),
     epochs: int | None = typer.Option(None, help="Epochs of a cell; by default the experiment's."),
     rounds: int = typer.Option(4, help="Rounds of a cell: the agent answers after each but the last."),
     set_: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE of the experiment; repeatable.")] = None,
+    llm: str = typer.Option("", help=f"Base URL of an OpenAI-compatible endpoint, or '{SMALL}': adds the arm llm."),
+    llm_model: str = typer.Option("gpt-4o", help="The model at that URL."),
     report_only: bool = typer.Option(False, help="Train nothing; print the table of what is finished."),
 ) -> None:
     """Run what is not finished, then print the table."""
     try:
-        _main(data, config, output, (_values(folds), _values(streams), _values(seeds), _values(arms)),
-              _settings(set_ or [], epochs, rounds), report_only)  # fmt: skip
+        study = Study(data, config, _settings(set_ or [], epochs, rounds), output, llm_settings(llm, llm_model))
+        cells = _cells(study, _values(folds), _values(streams), _values(seeds), _values(arms))
+        with small_llm() if llm == SMALL and not report_only else nullcontext():
+            _run(study, [] if report_only else cells)
+        report(study, cells)
     except InputError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
 
 
-def _main(
-    data: Path, config: Path, output: Path, axes: tuple[list[str], ...], settings: dict[str, Any], report_only: bool
-) -> None:
-    torch.set_num_threads(1)
-    folds, streams, seeds, arms = axes
+def _cells(study: Study, folds: list[str], streams: list[str], seeds: list[str], arms: list[str]) -> list[Cell]:
+    """Return the cells of a study whose settings are those of its folder."""
+    arms = arms or ["none", "fixed", "moving", *([LLM] if study.llm else [])]
     if unknown := set(arms) - ARMS.keys():
         raise InputError(f"--arms: found {', '.join(sorted(unknown))}, expected some of {', '.join(ARMS)}")
+    if LLM in arms and not study.llm:
+        raise InputError(f"--arms: {LLM} needs --llm, the URL of an endpoint or '{SMALL}'")
     if not all(seed.isdigit() for seed in seeds):
         raise InputError(f"--seeds: found {', '.join(seeds)}, expected whole numbers")
-    study = Study(data, config, settings, output)
-    start = load_experiment(config, settings)
-    _claim(study, {"data": data.name, "config": start.model_dump(mode="json")})
-    cells = [
+    start = load_experiment(study.config, study.settings)
+    _claim(study.output / "settings.json", {"data": study.data.name, "config": start.model_dump(mode="json")})
+    if study.llm:
+        _claim(study.output / "llm.json", study.llm)
+    protocols = folds or [start.data.protocol]
+    return [
         Cell(protocol, stream, int(seed), arm)
-        for protocol, stream, seed, arm in product(folds or [start.data.protocol], streams, seeds, arms)
+        for protocol, stream, seed, arm in product(protocols, streams, seeds, arms)
     ]
-    for done, cell in enumerate([] if report_only else cells):
+
+
+def _run(study: Study, cells: Sequence[Cell]) -> None:
+    """Train the cells that are not finished, and clear away what served only those that are."""
+    torch.set_num_threads(1)
+    for done, cell in enumerate(cells):
         if not study.result(cell).exists():
             print(f"cell {done + 1} of {len(cells)}: {cell.name}", flush=True)
             _write(study.result(cell), run_cell(study, cell))
         group = [other for other in cells if other.group == cell.group]
         if all(study.result(other).exists() for other in group):
             shutil.rmtree(study.work(cell), ignore_errors=True)
-    report(study, cells, arms)
 
 
 if __name__ == "__main__":
