@@ -163,6 +163,10 @@ class TrainConfig(Section):
     what it publishes, and a choice made on the test split: it flatters. 0 leaves it out.
     A running round keeps its ``keep_last`` newest saves, to go on from if it is killed.
 
+    A share ``held_out`` of every class of the training split is left out of training: by seed and sample id, so the
+    same samples for all streams and rounds. After the last round they are scored like the test split, and from these
+    scores the evaluation learns weights of the streams and a temperature. 0 trains on all.
+
     ``batch`` is that of all processes together. With ``sync_batch_norm`` they train as one process would; without
     it each normalises with its own share of the batch, which says less the smaller that is, and saves messages.
 
@@ -193,6 +197,7 @@ class TrainConfig(Section):
     test_starts: Literal["spread", "random"] = "spread"
     evaluate_every: Annotated[int, Field(ge=0)] = 0
     keep_last: Positive = 2
+    held_out: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     sync_batch_norm: bool = True
 
     @model_validator(mode="after")
@@ -275,6 +280,8 @@ class Experiment(Section):
             raise ValueError(f"rounds: found {self.rounds}, expected at most train.epochs ({train.epochs})")
         if train.augmentation.rotation and self.data.dimensions != "3d":
             raise ValueError("train.augmentation.rotation needs data.dimensions '3d'")
+        if train.held_out != self.train.held_out:
+            raise ValueError(f"held_out: found {train.held_out}, expected that of all streams ({self.train.held_out})")
 
     def stage_preprocess(self) -> DataConfig:
         return self.data

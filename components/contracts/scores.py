@@ -1,6 +1,8 @@
 """The ``scores`` artifact: class probabilities of the test split from one stream after one round.
 
-``history.json`` carries the epochs behind them, so that the report needs no checkpoint.
+``history.json`` carries the epochs behind them, so that the report needs no checkpoint. ``held_out.npz`` (from schema
+1.1, after the last round of a training with ``train.held_out``) holds the same for training samples that were not
+trained on, to learn from.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +23,19 @@ from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 
-SCHEMA = Schema("scores", 1, 0)
+SCHEMA = Schema("scores", 1, 1)
+_SCORES = "scores.npz"
+_HELD_OUT = "held_out.npz"
+_ARRAYS = ("sample_ids", "labels", "probabilities")
 _HISTORY = TypeAdapter(tuple[EpochRecord, ...])
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Sample ids ``[N]``, labels int64 ``[N]``, probabilities float32 ``[N, classes]`` (mean over clips)."""
+    """Sample ids ``[N]``, labels int64 ``[N]``, probabilities float32 ``[N, classes]`` (mean over clips).
+
+    ``held_out``: those of the training samples that were held out, without a history; None if there were none.
+    """
 
     stream: str
     round: int
@@ -35,48 +44,59 @@ class Scores:
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float32]
     history: tuple[EpochRecord, ...] = ()
+    held_out: Scores | None = None
     digest: str = ""
 
 
 def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: TrainStage) -> None:
     """Write the artifact at ``path``, atomically."""
-    _check(path, scores)
+    _check_all(path, scores)
     top1 = float((scores.probabilities.argmax(1) == scores.labels).mean())
-    about = {
+    about: dict[str, Any] = {
         "stream": scores.stream,
         "round": scores.round,
         "clips": scores.clips,
         "samples": len(scores.labels),
         "top1": top1,
     }
+    if scores.held_out is not None:
+        about["held_out_samples"] = len(scores.held_out.labels)
     with staged(path) as scratch:
-        arrays = {
-            "sample_ids": scores.sample_ids,
-            "labels": scores.labels.astype(np.int64),
-            "probabilities": scores.probabilities.astype(np.float32),
-        }
-        write_npz(scratch / "scores.npz", arrays)
+        write_npz(scratch / _SCORES, _arrays(scores))
+        if scores.held_out is not None:
+            write_npz(scratch / _HELD_OUT, _arrays(scores.held_out))
         (scratch / "history.json").write_bytes(_HISTORY.dump_json(scores.history, indent=1) + b"\n")
         seal(scratch, SCHEMA, made_from=made_from, config=config.model_dump(mode="json"), about=about)
+
+
+def _arrays(scores: Scores) -> dict[str, npt.NDArray[Any]]:
+    return {
+        "sample_ids": scores.sample_ids,
+        "labels": scores.labels.astype(np.int64),
+        "probabilities": scores.probabilities.astype(np.float32),
+    }
 
 
 def open(path: Path) -> Scores:
     """Verify and read the artifact; ``InputError`` if it is not one, newer, damaged, or contradictory."""
     manifest = verify(path)
-    arrays = read_npz(path / "scores.npz", ("sample_ids", "labels", "probabilities"))
     about = manifest.about
-    scores = Scores(
-        stream=str(about["stream"]),
-        round=int(about["round"]),
-        clips=int(about["clips"]),
-        sample_ids=arrays["sample_ids"],
-        labels=arrays["labels"],
-        probabilities=arrays["probabilities"],
-        history=_read_history(path / "history.json"),
-        digest=digest(path),
-    )
-    _check(path, scores)
+    known: dict[str, Any] = {
+        "stream": str(about["stream"]),
+        "round": int(about["round"]),
+        "clips": int(about["clips"]),
+        "digest": digest(path),
+    }
+    held_out = Scores(**known, **_read_arrays(path / _HELD_OUT)) if _HELD_OUT in manifest.files else None
+    history = _read_history(path / "history.json")
+    scores = Scores(**known, **_read_arrays(path / _SCORES), history=history, held_out=held_out)
+    _check_all(path, scores)
     return scores
+
+
+def _read_arrays(file: Path) -> dict[str, Any]:
+    arrays = read_npz(file, _ARRAYS)
+    return {name: arrays[name] for name in _ARRAYS}
 
 
 def _read_history(file: Path) -> tuple[EpochRecord, ...]:
@@ -86,8 +106,15 @@ def _read_history(file: Path) -> tuple[EpochRecord, ...]:
         raise InputError(f"{file}: not a training history: {' '.join(str(error).split())}") from None
 
 
-def _check(path: Path, scores: Scores) -> None:
-    file = path / "scores.npz"
+def _check_all(path: Path, scores: Scores) -> None:
+    _check(path / _SCORES, scores)
+    if scores.held_out is not None:
+        _check(path / _HELD_OUT, scores.held_out)
+        classes = scores.probabilities.shape[1]
+        expect_shape(path / _HELD_OUT, "probabilities", scores.held_out.probabilities, (None, classes))
+
+
+def _check(file: Path, scores: Scores) -> None:
     samples = len(scores.labels)
     if not samples:
         raise InputError(f"{file}: no samples")

@@ -70,8 +70,9 @@ def run_evaluation(
     - `metrics.json`: the same numbers for machines (keys: see components/evaluate/summary.py);
     - `predictions.npz`: what the ensemble said of each test sample, for `compare`.
 
-    Weights and a temperature are never learnt on the test split. To learn them, train a run whose test split is a
-    held-out part of the training split, and give its scores as `--held-out`.
+    Weights and a temperature are never learnt on the test split. A run with `train.held_out` brings along scores of
+    training samples that it was not trained on, from which both are learnt. `--held-out` gives other ones instead:
+    `scores` of a run whose test split is a held-out part of the training split.
 
     The same inputs give the same bytes.
 

@@ -33,7 +33,7 @@ class Check:
 
 def checks(stage: EvaluateStage, inputs: Inputs) -> list[dict[str, Any]]:
     """Return all checks, the worst first: ``name``, ``status``, ``text``."""
-    found = [*_agreement(inputs), *_test_split(stage, inputs), *_probabilities(inputs)]
+    found = [*_agreement(inputs), *_held_out(inputs), *_test_split(stage, inputs), *_probabilities(inputs)]
     if inputs.dataset is None:
         text = "The dataset was not given: leaks, missing samples and training classes were not looked at."
         found.append(Check("Dataset", "unknown", text))
@@ -61,6 +61,15 @@ def _agreement(inputs: Inputs) -> list[Check]:
         text = f"Stream {', '.join(imported)}: read from a score dump of other code, trained in a way unknown here."
         found.append(Check("Imported scores", "warn", text))
     return found
+
+
+def _held_out(inputs: Inputs) -> list[Check]:
+    """Streams that brought held-out samples of which nothing could be learnt."""
+    having = [one.stream for one in inputs.scores_of_round(inputs.rounds[-1]) if one.held_out is not None]
+    if inputs.held_out or not having:
+        return []
+    text = f"Streams {', '.join(having)} held out different training samples, so each was trained on those of another"
+    return [Check("Held-out samples", "warn", f"{text}: no weights were learnt.")]
 
 
 def _test_split(stage: EvaluateStage, inputs: Inputs) -> list[Check]:

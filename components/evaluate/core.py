@@ -40,7 +40,8 @@ def evaluate(
         output: where the ``report`` artifact is written. Same inputs, same bytes.
         dataset: the ``dataset`` artifact, for leaks, training classes and skeletons; without it, the report says that
             these were not looked at.
-        held_out: ``scores`` artifacts of training samples that were held out, to learn weights and a temperature from.
+        held_out: ``scores`` artifacts of training samples that were held out, to learn weights and a temperature from;
+            without them, those that ``scores`` of a training with ``train.held_out`` bring along.
 
     Raises:
         InputError: no scores, a damaged artifact, samples, labels or classes that differ, another protocol

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -44,7 +44,8 @@ class Inputs:
     ``training`` is the configuration that each stream was trained with, ``digests`` names every input;
     ``origins`` says of each scores artifact what it was made from; ``costs`` what each round's answers cost, where
     the model has a price. ``dataset`` and ``leaks`` (test samples that are byte-equal to training samples) are None
-    without the dataset; ``held_out`` are scores of training samples that were held out, one per stream.
+    without the dataset; ``held_out`` are scores of training samples that were held out, one per stream, all of the
+    same samples. They are those given for it, else those that the trainings of the last round brought along.
     """
 
     scores: dict[Key, Scores]
@@ -105,8 +106,9 @@ def open_inputs(
     aligned = align([one for _, one in opened.values()])
     packed, leaks = open_dataset(dataset_path, stage, aligned[0]) if dataset_path else (None, None)
     digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
-    held_out = open_held_out(held_out_paths, stage, aligned[0], packed)
-    digests |= {f"held_out.{one.stream}": one.digest for one in held_out}
+    given = open_held_out(held_out_paths, stage, aligned[0], packed)
+    digests |= {f"held_out.{one.stream}": one.digest for one in given}
+    brought = brought_along(opened.values(), aligned[0], packed, stage)
     return Inputs(
         scores=dict(zip(opened, aligned, strict=True)),
         confusions={key: matrix for key, (_, matrix) in counts.items()},
@@ -117,7 +119,7 @@ def open_inputs(
         costs=_costs(guidance),
         dataset=packed,
         leaks=leaks,
-        held_out=held_out,
+        held_out=given or brought,
     )
 
 
@@ -166,17 +168,39 @@ def open_held_out(
     latest: dict[str, Scores] = {}
     for path, one in _by_key("held-out scores", paths, scores.open).values():
         _check_classes(path, one.probabilities.shape[1], stage)
-        known = np.intersect1d(one.sample_ids, test.sample_ids)
-        if len(known):
-            raise InputError(f"{path}: sample {str(known[0])!r} is a test sample: nothing may be learnt from it")
-        if packed is not None:
-            inside = packed.sample_ids[packed.split(stage.data.chosen.train)]
-            foreign = np.setdiff1d(one.sample_ids, inside)
-            if len(foreign):
-                split = stage.data.chosen.train
-                raise InputError(f"{path}: sample {str(foreign[0])!r} is not in training split {split!r}")
+        _check_held_out(path, one, stage, test, packed)
         latest[one.stream] = one
     return tuple(align(list(latest.values()))) if latest else ()
+
+
+def brought_along(
+    opened: Iterable[tuple[Path, Scores]], test: Scores, packed: Dataset | None, stage: EvaluateStage
+) -> tuple[Scores, ...]:
+    """Return the scores of held-out samples that lie in scores artifacts of the last round; none if they differ.
+
+    Streams that held out different samples (another seed or share) were trained on each other's: ``checks`` says so.
+
+    Raises:
+        InputError: as in ``open_held_out``.
+    """
+    pairs = list(opened)
+    last = max(one.round for _, one in pairs)
+    found = [(path, one.held_out) for path, one in pairs if one.held_out is not None and one.round == last]
+    for path, held_out in found:
+        _check_held_out(path, held_out, stage, test, packed)
+    same = len({frozenset(held_out.sample_ids.tolist()) for _, held_out in found}) == 1
+    return tuple(align([held_out for _, held_out in found])) if same else ()
+
+
+def _check_held_out(path: Path, one: Scores, stage: EvaluateStage, test: Scores, packed: Dataset | None) -> None:
+    known = np.intersect1d(one.sample_ids, test.sample_ids)
+    if len(known):
+        raise InputError(f"{path}: sample {str(known[0])!r} is a test sample: nothing may be learnt from it")
+    if packed is not None:
+        foreign = np.setdiff1d(one.sample_ids, packed.sample_ids[packed.split(stage.data.chosen.train)])
+        if len(foreign):
+            split = stage.data.chosen.train
+            raise InputError(f"{path}: sample {str(foreign[0])!r} is not in training split {split!r}")
 
 
 def _by_key(kind: str, paths: Sequence[Path], read: Callable[[Path], A]) -> dict[Key, tuple[Path, A]]:

@@ -52,6 +52,8 @@ def _trained(metrics: dict[str, Any]) -> str:
     ours = [one for one in training.values() if not one["imported"]]
     samples = f"{some(data['train_samples'], 'sample')} of " if data["train_samples"] is not None else ""
     text = f"{some(len(training), 'stream')}: {streams}; {samples}{some(len(data['classes']), 'class', 'classes')}, "
+    if data["held_out_samples"]:
+        text += f"{some(data['held_out_samples'], 'sample')} of the training split held out, "
     text += f"protocol “{data['protocol_label']}”"
     if ours:
         epochs, seeds = {one["epochs"] for one in ours}, {one["seed"] for one in ours}
@@ -69,8 +71,18 @@ def _good(metrics: dict[str, Any]) -> str:
     return (
         f"{percent(headline['top1'])} top-1 {by(metrics)} after round {headline['round']}: {headline['correct']} of "
         f"{data['test_samples']} test samples, 95\u202f% interval {span(headline['intervals']['top1'])}. Uniform "
-        f"guessing would reach {percent(1 / len(data['classes']))}."
+        f"guessing would reach {percent(1 / len(data['classes']))}.{_learnt(metrics)}"
     )
+
+
+def _learnt(metrics: dict[str, Any]) -> str:
+    """The ensemble with learnt weights, if there is one."""
+    row = next((row for row in metrics["last"] if row["name"] == "learnt ensemble"), None)
+    if row is None:
+        return ""
+    weights = ", ".join(f"{stream} {weight:.2f}" for stream, weight in zip(row["streams"], row["weights"], strict=True))
+    known = some(metrics["data"]["held_out_samples"], "held-out training sample")
+    return f" With weights learnt from {known} ({weights}) it is {percent(row['top1'])}."
 
 
 def by(metrics: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ key                       value
 ========================  ==============================================================================
 ``name, description``     of the experiment
 ``data``                  ``layout``, ``classes`` (names), ``protocol``, ``protocol_label``, ``train_split``,
-                          ``test_split``, ``test_samples``, ``train_samples`` (null without the dataset)
+                          ``test_split``, ``test_samples``, ``train_samples`` (null without the dataset),
+                          ``held_out_samples`` (of the training split, from which weights were learnt)
 ``training``              per stream: ``epochs``, ``rounds``, ``seed``, ``imported``
 ``notices``               what a reader must know first: ``kind`` (synthetic, leak, incomplete) and ``text``
 ``checks``                see ``checks.checks``
@@ -194,6 +195,7 @@ def _data(stage: EvaluateStage, inputs: Inputs, samples: int) -> dict[str, Any]:
         "test_split": protocol.test,
         "test_samples": samples,
         "train_samples": len(inputs.dataset.split(protocol.train)) if inputs.dataset else None,
+        "held_out_samples": len(inputs.held_out[0].labels) if inputs.held_out else 0,
     }
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from components.evaluate.comparison import Comparison
 from components.evaluate.story import story
-from components.evaluate.wording import p_value, percent, points, points_span, span
+from components.evaluate.wording import p_value, percent, points, points_span, some, span
 
 _STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "dim", "ok": "green"}
 _SHOWN = 10
@@ -27,6 +27,12 @@ def tell(metrics: dict[str, Any], console: Console) -> None:
         question = f"[bold {style}]{answer.question}[/]" if style else f"[bold]{answer.question}[/]"
         console.print(f"{question} {escape(answer.text)}")
     console.print(_streams(metrics))
+    if calibrated := metrics["calibration"]["held_out"]:
+        known = some(calibrated["samples"], "held-out training sample")
+        before, after = (percent(one["error"]) for one in (metrics["calibration"], calibrated))
+        console.print(
+            f"Calibration error {before}; {after} with temperature {calibrated['temperature']:.2f}, learnt from {known}"
+        )
     if metrics["confused_pairs"]:
         console.print(_pairs(metrics))
     for check in metrics["checks"]:

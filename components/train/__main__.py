@@ -63,7 +63,8 @@ def run_round(
 
     - `checkpoint`: weights, optimiser state and history, from which the next round goes on;
     - `confusion`: who was taken for whom on the training split (the agent's input) and on the test split;
-    - `scores`: class probabilities of the test split (the evaluation's input).
+    - `scores`: class probabilities of the test split (the evaluation's input), and with `train.held_out`, after the
+      last round, of the training samples that were held out.
 
     Threads follow `OMP_NUM_THREADS`; a CUDA device is used if there is one. `METRICS_PORT` serves
     Prometheus metrics while the round runs. The same inputs, seed and number of threads give the same bytes.

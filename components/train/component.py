@@ -30,7 +30,7 @@ def train(
         constraints: Critical joints and descriptions that guide this round.
         checkpoint: Weights, optimiser state and history, from which the next round goes on.
         confusion: Who was taken for whom, on the training split (for the agent) and on the test split.
-        scores: Class probabilities of the test split.
+        scores: Class probabilities of the test split, and after the last round of held-out training samples, if any.
         metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
         previous: Checkpoint of the round before; none in round 1.
     """

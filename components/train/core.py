@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from components.runtime.logs import stage_logger
 from components.train.allocator import keep_memory
 from components.train.artifacts import Inputs, open_inputs
 from components.train.clips import ClipSource
+from components.train.holding_out import Numbers
 from components.train.inference import score
 from components.train.loop import Guidance, Trainer, seed_of
 from components.train.recogniser import Recogniser
@@ -138,11 +139,12 @@ def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str, workers: Work
         model=model,
         optimiser=optimiser,
         source=ClipSource(inputs.dataset, persons, device),
-        samples=torch.from_numpy(inputs.dataset.split(stage.data.chosen.train)),
+        samples=torch.from_numpy(inputs.samples),
         guidance=Guidance(torch.from_numpy(mask).to(device), torch.from_numpy(inputs.constraints.text).to(device)),
         workers=workers,
     )
-    smallest = min(len(trainer.samples) // trainer.steps_per_epoch, len(inputs.dataset.split(stage.data.chosen.test)))
+    scored = [len(part) for part in (inputs.dataset.split(stage.data.chosen.test), inputs.held_out) if len(part)]
+    smallest = min(len(trainer.samples) // trainer.steps_per_epoch, *scored)
     if smallest < workers.size:
         raise InputError(f"{workers.size} processes found, at most {smallest} expected, one sample of a batch each")
     return trainer
@@ -181,7 +183,7 @@ class _Round:
             for epoch in range(self.standing.epoch + 1, self.epochs.stop + 1):
                 record, confused = trainer.epoch(epoch, self.number, seen.step)
                 if config.evaluate_every and epoch % config.evaluate_every == 0:
-                    record = record.model_copy(update={"test_top1": _top1(self._scores(clips=1))})
+                    record = record.model_copy(update={"test_top1": _top1(self._tested(clips=1))})
                 self.standing.add(record, lambda: model_arrays(trainer.model))
                 seen.epoch(record)
                 # The last epoch goes to the outputs only: its confusion is not part of a saved state.
@@ -213,9 +215,11 @@ class _Round:
         return Checkpoint(model_arrays(trainer.model), momentum, state, trainer.stage, standing.best)
 
     def write(self, outputs: Outputs, confused: np.ndarray) -> None:
-        """Score the test split and write the three artifacts."""
+        """Score the test split, after the last round the held-out samples too, and write the three artifacts."""
         stage, stream, made_from = self.trainer.stage, self.trainer.stream, self.inputs.digests
-        result = self._scores(stage.train.test_clips)
+        result = replace(self._tested(stage.train.test_clips), history=self.standing.history)
+        if len(self.inputs.held_out) and self.number == stage.rounds:
+            result = replace(result, held_out=self._scores(self.inputs.held_out, stage.train.test_clips))
         if not self.trainer.workers.leads:
             return
         counts = np.zeros_like(confused)
@@ -227,17 +231,20 @@ class _Round:
         share, samples = 100 * _top1(result), len(result.labels)
         LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, self.number, share, samples)
 
-    def _scores(self, clips: int) -> Scores:
+    def _tested(self, clips: int) -> Scores:
+        return self._scores(self.inputs.dataset.split(self.trainer.stage.data.chosen.test), clips)
+
+    def _scores(self, numbers: Numbers, clips: int) -> Scores:
         trainer = self.trainer
         train = trainer.stage.train.model_copy(update={"test_clips": clips})
         return score(
             trainer.model,
             trainer.source,
             self.inputs.dataset,
+            numbers,
             trainer.stage.model_copy(update={"train": train}),
             stream=trainer.stream,
             round_number=self.number,
-            history=self.standing.history,
             workers=trainer.workers,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -40,18 +41,18 @@ def score(
     model: Recogniser,
     source: ClipSource,
     dataset: Dataset,
+    numbers: npt.NDArray[np.int64],
     stage: TrainStage,
     *,
     stream: str,
     round_number: int,
-    history: tuple[EpochRecord, ...],
+    history: tuple[EpochRecord, ...] = (),
     workers: Workers = ALONE,
 ) -> Scores:
-    """Score the protocol's test split with a model; ``history`` goes along into the result.
+    """Score the samples with these numbers with a model; ``history`` goes along into the result.
 
     Each of the ``workers`` scores its share; all return the whole.
     """
-    numbers = dataset.split(stage.data.chosen.test)
     share = workers.share(torch.from_numpy(numbers))
     own = probabilities(model, source, share, stage, dataset.layout, stream)
     predicted = workers.gather(torch.from_numpy(own).to(source.device), len(numbers)).cpu().numpy()

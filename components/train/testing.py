@@ -59,7 +59,8 @@ def test_checkpoint(
     clips = ClipSource(packed, stage.data.max_persons, device)
     state = opened.state
     began = time.monotonic()
-    result = score(model, clips, packed, stage, stream=state.stream, round_number=state.round, history=state.history)
+    numbers, past = packed.split(stage.data.chosen.test), state.history
+    result = score(model, clips, packed, numbers, stage, stream=state.stream, round_number=state.round, history=past)
     seconds = time.monotonic() - began
     if output is not None:
         made_from = {"dataset": packed.digest, "checkpoint": opened.digest}

@@ -78,6 +78,8 @@ def refusal(overrides: dict[str, Any] | None = None, **changes: Any) -> str:
         ({"evaluate__weights": {"j": -1}}, "evaluate.weights.j: Input should be greater than or equal to 0"),
         ({"stream_overrides": {"j": {"epoch": 3}}}, "stream_overrides.j: epoch: Extra inputs are not permitted"),
         ({"stream_overrides": {"j": {"batch": 0, "epochs": 0}}}, "batch: Input should be greater than 0"),
+        ({"train__held_out": 0.5}, "train.held_out: Input should be less than 0.5 (found 0.5)"),
+        ({"stream_overrides": {"j": {"held_out": 0.1}}}, "stream_overrides.j: held_out: found 0.1, expected that"),
         ({"stream_overrides": {"j": {"epochs": 1}}}, "stream_overrides.j: rounds: found 2, expected at most"),
         (
             {"data__dimensions": "2d+score", "data__normalisation": "image",

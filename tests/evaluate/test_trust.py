@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from made_runs import Run, experiment, make_run, probabilities, write_constraints, write_dataset
+from rich.console import Console
 from test_evaluate_cli import shell
 
 from components.contracts import report, scores
@@ -19,6 +21,7 @@ from components.evaluate.comparison import compare, open_run
 from components.evaluate.core import evaluate
 from components.evaluate.dumps import import_scores, read_dump
 from components.evaluate.story import story
+from components.evaluate.terminal import tell
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,48 @@ class TestHeldOut:
         assert learnt["weights"][0] > 0.8
         assert metrics["calibration"]["held_out"]["samples"] == 40
         assert metrics["headline"]["weights"] == [2, 2]
+
+    def brought(self, run: Run, folder: Path, prefixes: dict[str, str]) -> Run:
+        """The run, whose last scores bring along held-out samples."""
+        changed = {**run.scores}
+        for stream, prefix in prefixes.items():
+            held_out = scores.open(self.held_out(run, folder / f"{stream}-held-out", stream, prefix, 4.0))
+            whole = replace(scores.open(run.scores[stream, 2]), held_out=replace(held_out, history=()))
+            changed[stream, 2] = folder / stream
+            scores.write(folder / stream, whole, made_from={}, config=run.experiment.stage_train(stream))
+        return replace(run, scores=changed)
+
+    def test_scores_bring_it_along(self, run: Run, tmp_path: Path) -> None:
+        paths = [tmp_path / "j-held-out", tmp_path / "b-held-out"]
+        brought = metrics_of(self.brought(run, tmp_path, {"j": "H", "b": "H"}), tmp_path / "r")
+        given = metrics_of(run, tmp_path / "given", held_out=paths)
+        assert brought["last"] == given["last"]
+        assert brought["calibration"] == given["calibration"]
+        assert "Held-out samples" not in statuses(brought)
+
+    def test_what_is_given_counts_instead(self, run: Run, tmp_path: Path) -> None:
+        given = [self.held_out(run, tmp_path / f"{s}-given", s, "G", skill) for s, skill in (("j", 0.1), ("b", 4.0))]
+        metrics = metrics_of(self.brought(run, tmp_path, {"j": "H", "b": "H"}), tmp_path / "r", held_out=given)
+        learnt = next(row for row in metrics["ensembles"] if row["name"] == "learnt")
+        assert dict(zip(learnt["streams"], learnt["weights"], strict=True))["b"] > 0.8
+
+    def test_streams_that_held_out_others_are_said(self, run: Run, tmp_path: Path) -> None:
+        metrics = metrics_of(self.brought(run, tmp_path, {"j": "H", "b": "G"}), tmp_path / "r")
+        assert statuses(metrics)["Held-out samples"] == "warn"
+        assert metrics["calibration"]["held_out"] is None
+        assert "learnt" not in {row["name"] for row in metrics["ensembles"]}
+
+    def test_test_samples_that_are_brought_along_are_refused(self, run: Run, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="sample 'S0000' is a test sample: nothing may be learnt from it"):
+            metrics_of(self.brought(run, tmp_path, {"j": "S"}), tmp_path / "r")
+
+    def test_the_terminal_says_what_was_learnt(self, run: Run, tmp_path: Path) -> None:
+        metrics = metrics_of(self.brought(run, tmp_path, {"j": "H", "b": "H"}), tmp_path / "r")
+        console = Console(record=True, width=200, file=StringIO())
+        tell(metrics, console)
+        said = " ".join(console.export_text().split())
+        assert "With weights learnt from 40 held-out training samples (j 0.50, b 0.50) it is" in said
+        assert "learnt from 40 held-out training samples" in said.partition("Calibration error")[2]
 
     def test_test_samples_are_refused(self, run: Run, tmp_path: Path) -> None:
         path = self.held_out(run, tmp_path / "j", "j", "S", 1.0)
