@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.contracts.pickled.unpickler import Machine, load_data, mapped, recalled_entries, refusals, release
+from components.contracts.pickled.machine import Machine
+from components.contracts.pickled.unpickler import load_data, mapped, recalled_entries, refusals, release
 from components.contracts.pickled.values import RefusedError, Unread, hashable
 
 LONG_TEXT = 4096
