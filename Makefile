@@ -31,6 +31,7 @@ TARGETS  ?=
 STUDY    ?=
 # What the commands for a cluster take beside that: make submit OVERLAY=gpu DATA=s3://lab/my.pkl CONFIG=nw_ucla PARAM="gpus=2"
 OVERLAY  ?= local
+CONTEXT  ?=
 PARAM    ?=
 STAGE    ?=
 STREAM   ?=
@@ -39,7 +40,7 @@ RUN      ?=
 INPUT    ?=
 SECRETS  ?=
 DRY_RUN  ?=
-cluster   = --overlay '$(OVERLAY)'
+cluster   = --overlay '$(OVERLAY)' $(if $(CONTEXT),--context '$(CONTEXT)')
 compiled  = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONFIG),--config '$(CONFIG)')
 dry       = $(if $(DRY_RUN),--dry-run)
 settings  = $(foreach setting,$(SET),--set '$(setting)')

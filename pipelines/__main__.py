@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from kfp import compiler
 from rich.console import Console
 
 from components.contracts.config import load_experiment
@@ -15,12 +14,11 @@ from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
 from pipelines.cluster.commands import register
-from pipelines.dag import make_pipeline
+from pipelines.cluster.package import compile_package
 from pipelines.demo import write_demo
 from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
 from pipelines.local import Place, Request, StageError, processes
 from pipelines.local import run as run_locally
-from pipelines.parameters import one_line
 from pipelines.platform import Cluster, Trainer
 
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
@@ -33,10 +31,14 @@ Settings = Annotated[
 ]
 
 
+Data = Annotated[Path | None, typer.Option(help="Pickle of skeletons; none: a synthetic demo is made.")]
+Config = Annotated[Path | None, typer.Option(help="Experiment file (YAML) that describes the data.")]
+
+
 @app.command()
 def run(
-    data: Annotated[Path | None, typer.Option(help="Pickle of skeletons; none: a synthetic demo is made.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Experiment file (YAML) that describes the data.")] = None,
+    data: Data = None,
+    config: Config = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training and asking; none: the config's.")] = None,
     streams: Annotated[str | None, typer.Option(help="Streams, e.g. j,b,k,jm,bm,km; none: the config's.")] = None,
     protocol: Annotated[str | None, typer.Option(help="A protocol of the config; none: the config's.")] = None,
@@ -75,8 +77,8 @@ def run(
 @app.command("compose")
 def compose_pipeline(
     to: Annotated[str, typer.Option(help="Prefix for everything: s3://bucket/prefix; the environment has the server.")],
-    data: Annotated[Path | None, typer.Option(help="Pickle of skeletons; none: a synthetic demo is made.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Experiment file (YAML) that describes the data.")] = None,
+    data: Data = None,
+    config: Config = None,
     set_: Settings = None,
     root: Annotated[Path, typer.Option(help="Folder for the report and the log.")] = Path("runs/compose"),
 ) -> None:
@@ -122,18 +124,14 @@ def compile_pipeline(
 
         python -m pipelines compile --rounds 3 --config pipelines/configs/nw_ucla.yaml
     """
+    if set_ and config is None:
+        raise InputError("--set: needs --config; without one, a run names its experiment, and what it replaces there")
     settings = parse_settings(set_ or []) | ({"rounds": rounds} if rounds is not None else {})
     experiment = load_experiment(config, settings) if config is not None else None
     if experiment is not None:
         rounds = experiment.rounds
     cluster = Cluster(image_references(image or [], tag), train_cpu, train_memory, trainer, nodes)
-    pipeline = make_pipeline(2 if rounds is None else rounds, cluster)
-    defaults: dict[str, Any] = {}
-    if experiment is not None:
-        document = experiment.model_dump(mode="json", exclude_defaults=True)
-        defaults["config"] = one_line(document)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
+    compile_package(output, rounds=2 if rounds is None else rounds, cluster=cluster, experiment=experiment)
     print(output)
 
 
@@ -143,7 +141,10 @@ def _inputs(data: Path | None, config: Path | None, root: Path, console: Console
         data, config = root / "demo" / "demo.pkl", DEMO_CONFIG
         message = "no data given: running on a SYNTHETIC demo, whose accuracy says nothing about real data"
         console.print(message, soft_wrap=True)
-        write_demo(data)
+        try:
+            write_demo(data)
+        except OSError as error:
+            raise InputError(f"--root: {root}: cannot be written: {error.strerror}") from None
     if data is None or config is None:
         missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"
         raise InputError(f"{missing} is missing; the synthetic demo runs with neither")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from tempfile import mkdtemp
 from types import TracebackType
@@ -48,18 +49,26 @@ def run(app: typer.Typer) -> None:
         sys.exit(130)
 
 
-def parse_settings(settings: list[str]) -> dict[str, Any]:
+def parse_settings(settings: list[str], option: str = "--set", example: str = "train.epochs=4") -> dict[str, Any]:
     """Read ``KEY=VALUE`` settings, values as YAML: ``["train.epochs=4"]`` becomes ``{"train.epochs": 4}``."""
     parsed = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not key or not equals:
-            raise InputError(f"--set: found {setting!r}, expected KEY=VALUE such as train.epochs=4")
+            raise InputError(f"{option}: found {setting!r}, expected KEY=VALUE such as {example}")
         try:
             parsed[key] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise InputError(f"--set {key}: found {value!r}, expected a YAML value") from None
+            raise InputError(f"{option} {key}: found {value!r}, expected a YAML value") from None
     return parsed
+
+
+Fetch = Callable[[], Path]
+
+
+def by_itself(uri: str, fetch: Fetch) -> Path:
+    """Fetch a copy that no other process uses."""
+    return fetch()
 
 
 class Exchange:
@@ -77,9 +86,9 @@ class Exchange:
     def __enter__(self) -> Exchange:
         return self
 
-    def input(self, uri: str) -> Path:
-        """Return a local path with the content of ``uri``."""
-        local = _store(uri).fetch(uri, self._scratch / "in")
+    def input(self, uri: str, once: Callable[[str, Fetch], Path] = by_itself) -> Path:
+        """Return a local path with the content of ``uri``; ``once`` fetches it if no other process has."""
+        local = once(uri, lambda: _store(uri).fetch(uri, self._scratch / "in"))
         self._inputs.append((local, uri))
         return local
 

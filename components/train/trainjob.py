@@ -138,6 +138,13 @@ def run(job: Round, nodes: Nodes, outputs: Mapping[str, Path], api: client.Custo
     jobs.delete(job.name)
 
 
+def folder(environment: Mapping[str, str] = os.environ) -> str:
+    """Return where the jobs of this cluster put their results."""
+    if not (bucket := environment.get("SKELETONAGENT_BUCKET")):
+        raise InputError("SKELETONAGENT_BUCKET: not set; the overlay's settings.env names the bucket of the TrainJobs")
+    return f"s3://{bucket}/trainjobs"
+
+
 def namespace() -> str:
     """Return the namespace of this pod."""
     if not _NAMESPACE_FILE.is_file():

@@ -26,6 +26,12 @@ TOKEN_VARIABLE = "KFP_TOKEN"
 TIMEOUT_S = 30
 OLDEST = Version("2.5")
 """KFP's first version that takes node selectors, tolerations and Secret names as parameters."""
+_PASSING = (429, 500, 502, 503, 504)
+"""How a server answers, or what stands before it, that is being restarted or has too much to do."""
+
+
+class UnansweredError(InputError):
+    """KFP gives no answer, or one that another try may better."""
 
 
 class _Client(kfp.Client):  # type: ignore[misc]
@@ -107,23 +113,24 @@ class Server:
         return str(self.client._pipelines_api.pipeline_service_create_pipeline(pipeline=body).pipeline_id)
 
 
-def connect(host: str, namespace: str) -> Server:
+def connect(host: str, namespace: str, context: str = "") -> Server:
     """Connect to KFP and see whether it is there and new enough.
 
     Args:
         host: its URL; empty: through the kubeconfig's cluster, as ``kubectl`` would.
         namespace: of the runs, where KFP has several users.
+        context: of the kubeconfig; empty: its current one. It does not count where there is a ``host``.
     """
     if not host:
-        _need_kubeconfig()
-    token = os.environ.get(TOKEN_VARIABLE) or None
+        _need_kubeconfig(context)
+    token = (host and os.environ.get(TOKEN_VARIABLE)) or None  # with one, KFP's client leaves the kubeconfig alone
     named = host or "KFP (through the kubeconfig's cluster)"
     with explained(named), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        client = _Client(host=host or None, existing_token=token)
+        client = _Client(host=host or None, existing_token=token, kube_context=context or None)
         health = client.get_kfp_healthz()
         _check_version(client, named)
-    return Server(client, host or client._existing_config.host, namespace if health.multi_user else "")
+    return Server(client, host.rstrip("/") or client._existing_config.host, namespace if health.multi_user else "")
 
 
 @contextlib.contextmanager
@@ -133,9 +140,12 @@ def explained(host: str, missing: str = "") -> Iterator[None]:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except kfp_server_api.ApiException as error:
-        raise InputError(missing if missing and error.status == 404 else f"{host}: {_reason(error)}") from None
+        if missing and error.status == 404:
+            raise InputError(missing) from None
+        kind = UnansweredError if error.status in _PASSING else InputError
+        raise kind(f"{host}: {_reason(error)}") from None
     except urllib3.exceptions.HTTPError as error:
-        raise InputError(f"{host}: {_unanswered(error)}") from None
+        raise UnansweredError(f"{host}: {_unanswered(error)}") from None
 
 
 def _unanswered(error: urllib3.exceptions.HTTPError) -> str:
@@ -160,11 +170,14 @@ def _reason(error: kfp_server_api.ApiException) -> str:
     return f"HTTP {error.status}: {' '.join(str(text).split())}"
 
 
-def _need_kubeconfig() -> None:
+def _need_kubeconfig(context: str) -> None:
     try:
-        kube_config.list_kube_config_contexts()
+        contexts, _ = kube_config.list_kube_config_contexts()
     except kube_config.ConfigException:
         raise InputError(f"no cluster: no kubeconfig here, and {HOST_VARIABLE} names no KFP (--host)") from None
+    known = [about["name"] for about in contexts]
+    if context and context not in known:
+        raise InputError(f"--context: found {context!r}, expected one of the kubeconfig: {', '.join(known)}")
 
 
 def _time_out(client: kfp.Client) -> None:

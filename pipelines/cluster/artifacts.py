@@ -55,6 +55,7 @@ def locate(needs: list[Need], root: str, run_id: str, config_of: Callable[[Need]
     Raises:
         InputError: one is nowhere, or several of other runs fit and differ.
     """
+    root = root.partition("?")[0].rstrip("/")  # KFP's may end with what its driver is to know of the server
     own = list(_found(f"{root}/{NAME}/{run_id}"))
     every: list[Found] | None = None
     uris = {}

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from components.contracts.config import load_experiment, parse_experiment
 from components.contracts.errors import InputError
+from components.contracts.store import S3_SCHEMES
 from components.runtime.cli import parse_settings
 from pipelines.cluster import deploy as deployment
 from pipelines.cluster.api import HOST_VARIABLE, TOKEN_VARIABLE, connect
@@ -71,8 +72,9 @@ def deploy(
     if dry_run:
         deployment.plan(chosen, package, kubectl.build(chosen.path), console)
         return
+    kubectl.check()
+    server = connect(host, chosen.namespace, context)  # a mistake there should not leave a deployment half done
     deployment.deploy(chosen, kubectl, console, create_secrets=create_secrets)
-    server = connect(host, chosen.namespace)
     deployment.upload(package, server, console)
     console.print(f"ready: make submit OVERLAY={overlay} DATA=s3://…, or start a run in the user interface")
 
@@ -95,7 +97,7 @@ def diff(
     package = _package(chosen, rounds, config)
     changes = Kubectl(chosen.namespace, context).diff(chosen.path)
     console.print(changes.rstrip() or f"{chosen.shown}: no difference", markup=False, highlight=False)
-    there = connect(host, chosen.namespace).has(package)
+    there = connect(host, chosen.namespace, context).has(package)
     console.print(f"pipeline version {package.version}: {'uploaded' if there else 'would be uploaded'}")
 
 
@@ -109,6 +111,7 @@ def submit(
     set_: Settings = None,
     name: Annotated[str, typer.Option(help="Name of the run; none: after the experiment.")] = "",
     host: Host = "",
+    context: Context = "",
     follow_: Annotated[bool, typer.Option("--follow/--no-follow", help="Show the run until it is over.")] = True,
     dry_run: DryRun = False,
 ) -> None:
@@ -119,20 +122,24 @@ def submit(
         python -m pipelines submit --data s3://lab/nw_ucla.pkl --config nw_ucla --overlay gpu --param gpus=2
     """
     console, chosen = Console(), load_overlay(overlay)
-    package = _package(chosen, rounds, config)
+    settings = parse_settings(set_ or [])
+    package = _package(chosen, rounds, config, settings)
     values = {"data": data, "streams": streams, **package.read(param or [])}
     values = {key: value for key, value in values.items() if value != ""}
-    if set_:
-        values["overrides"] = parse_settings(set_)
+    if settings:
+        before = _value(package, values, "overrides")
+        if not isinstance(before, dict):
+            raise InputError(f"parameter overrides: found {before!r}, expected a mapping")
+        values["overrides"] = {**before, **settings}
     package.check(values)
-    _check_data(str(values["data"]))
+    _check_data(_value(package, values, "data"))
     title = name or f"{_experiment_name(config)} {package.version}"
     if dry_run:
         console.print(f"would start {title!r}, version {package.version}, with", markup=False)
         for key, value in {**_defaults(package), **values}.items():
             console.print(f"  {key} = {value!r}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
         return
-    server = connect(host, chosen.namespace)
+    server = connect(host, chosen.namespace, context)
     pipeline, version, new = server.upload(package, "Uploaded by make submit")
     if new:
         console.print(f"pipeline version {package.version}: uploaded")
@@ -144,10 +151,11 @@ def status(
     run: Annotated[str, typer.Argument(help="Id of the run; none: the newest.")] = "",
     overlay: OverlayName = "local",
     host: Host = "",
+    context: Context = "",
     follow_: Annotated[bool, typer.Option("--follow/--no-follow", help="Show the run until it is over.")] = False,
 ) -> None:
     """Show the tasks of a run on the cluster."""
-    console, server = Console(), connect(host, load_overlay(overlay).namespace)
+    console, server = Console(), connect(host, load_overlay(overlay).namespace, context)
     run_id = run or server.latest()
     if follow_:
         _finish(server, run_id, console, wait=True)
@@ -171,22 +179,24 @@ def replay(
     param: Params = None,
     overlay: OverlayName = "local",
     host: Host = "",
+    context: Context = "",
     follow_: Annotated[bool, typer.Option("--follow/--no-follow", help="Show the run until it is over.")] = True,
     dry_run: DryRun = False,
 ) -> None:
     """Repeat one task of an earlier run, around the artifacts that the run left.
 
     The artifacts are found in the object store: `S3_ENDPOINT` and the `AWS_` variables say where and as whom.
+    Parameters are those that the run was given, then the overlay's; `--param` replaces them.
 
     **Example**
 
         python -m pipelines replay train --run 5f3c… --stream b --round 2 --overlay gpu
     """
     console, chosen = Console(), load_overlay(overlay)
-    server = connect(host, chosen.namespace)
+    server = connect(host, chosen.namespace, context)
     past = read_past(server, run or server.latest())
     target = Target(stage, stream, round_number, past.rounds, tuple(past.trains))
-    given = parse_settings(input_ or [])
+    given = parse_settings(input_ or [], "--input", "dataset=s3://…")
     if unknown := sorted(given.keys() - {need.name for need in target.needs()}):
         raise InputError(f"--input {unknown[0]}: {target.label} takes {', '.join(n.name for n in target.needs())}")
     uris = {need: str(given[need.name]) for need in target.needs() if need.name in given}
@@ -195,8 +205,10 @@ def replay(
     pipeline = make_replay(target, uris, chosen.cluster)
     label = target.label.replace(" ", "-")
     package = write_package(pipeline, BUILD / f"replay-{label}.yaml", {}, label=f"replay-{label}")
-    values = {**past.values, **chosen.defaults, **package.read(param or []), "stage": past.stage(stage, stream)}
+    values = {**past.values, **chosen.defaults, **past.given}
     values = {key: value for key, value in values.items() if key in package.parameters}
+    values |= {**package.read(param or []), "stage": past.stage(stage, stream)}
+    package.check(values)
     console.print(f"{target.label} of run {past.run_id}, around", highlight=False)
     for need, uri in uris.items():
         console.print(f"  {need.name:<14} {uri}", markup=False, highlight=False, soft_wrap=True)
@@ -209,18 +221,23 @@ def replay(
     _finish(server, run_id, console, wait=follow_)
 
 
-def _package(overlay: Overlay, rounds: int | None, config: str) -> Package:
-    """Compile the pipeline with an overlay's images and defaults."""
-    experiment, defaults, asked = None, dict(overlay.defaults), {"rounds": rounds} if rounds else {}
+def _package(overlay: Overlay, rounds: int | None, config: str, settings: dict[str, Any] | None = None) -> Package:
+    """Compile the pipeline with an overlay's images and defaults; check the experiment with a run's ``settings``."""
+    defaults, experiment = dict(overlay.defaults), None
+    asked = {**(settings or {}), **({"rounds": rounds} if rounds is not None else {})}
     if text := presets().get(config):
         rounds = parse_experiment(text, config, asked).rounds
         defaults["config"] = config
     elif config:
-        experiment = load_experiment(Path(config), asked)
-        rounds = experiment.rounds
+        # The settings are values of the run: in the pipeline's default, each would make a version of its own.
+        experiment, rounds = load_experiment(Path(config)), load_experiment(Path(config), asked).rounds
+    else:
+        rounds = asked.get("rounds", 2)
+        if not isinstance(rounds, int):
+            raise InputError(f"rounds: found {rounds!r}, expected a number")
     return compile_package(
         BUILD / f"{overlay.path.name}.yaml",
-        rounds=rounds or 2,
+        rounds=rounds,
         cluster=overlay.cluster,
         defaults=defaults,
         experiment=experiment,
@@ -231,12 +248,17 @@ def _defaults(package: Package) -> dict[str, Any]:
     return {name: about["defaultValue"] for name, about in package.parameters.items() if "defaultValue" in about}
 
 
+def _value(package: Package, values: dict[str, Any], name: str) -> Any:
+    """Return what a parameter will be: as given, or its default."""
+    return values.get(name, _defaults(package).get(name))
+
+
 def _experiment_name(config: str) -> str:
     return Path(config).stem if config else "skeletonagent"
 
 
 def _check_data(data: str) -> None:
-    if "://" not in data:
+    if data.partition("://")[0] not in S3_SCHEMES:
         raise InputError(
             f"data: found {data!r}, expected a URI that the cluster can read, such as s3://bucket/my.pkl "
             "(aws s3 cp, or any S3 client, puts the file there)"

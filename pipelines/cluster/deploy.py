@@ -38,11 +38,9 @@ def deploy(overlay: Overlay, kubectl: Kubectl, console: Console, *, create_secre
     """Apply an overlay and wait until what it runs is ready. A second call changes nothing.
 
     Raises:
-        InputError: no cluster, no namespace, a Secret or a kind of object is missing, or something is not ready in
-            five minutes.
+        InputError: a Secret or a kind of object is missing, or something is not ready in five minutes.
     """
     objects = kubectl.build(overlay.path)
-    kubectl.check()
     if missing := kubectl.missing_kinds(objects):
         raise InputError(
             f"{overlay.shown}: the cluster has no {', '.join(sorted(missing))}; install what brings it, or remove the "
@@ -85,11 +83,16 @@ def _check_secrets(kubectl: Kubectl, namespace: str, console: Console, *, create
             console.print(f"secret {name}: created")
         elif name == LLM_SECRET and found is None:
             console.print(f"secret {name}: absent; the agent answers from its written priors", style="dim")
-        elif lacking := [key for key in keys if key not in (found or ())]:
+        elif found is None:
             literals = " ".join(f"--from-literal={key}=…" for key in keys)
             raise InputError(
-                f"secret {name}: {'not there' if found is None else f'has no key {lacking[0]}'}; "
-                f"kubectl -n {namespace} create secret generic {name} {literals} (or --create-secrets)"
+                f"secret {name}: not there; kubectl -n {namespace} create secret generic {name} {literals} "
+                f"(or --create-secrets, with {' and '.join(keys)} in the environment)"
+            )
+        elif lacking := [key for key in keys if key not in found]:
+            patch = f"""'{{"stringData": {{"{lacking[0]}": "…"}}}}'"""
+            raise InputError(
+                f"secret {name}: has no key {lacking[0]}; kubectl -n {namespace} patch secret {name} --patch {patch}"
             )
 
 

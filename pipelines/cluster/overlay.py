@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
+from components.contracts.documents import describe
 from components.contracts.errors import InputError
+from components.contracts.section import Positive, Section
 from pipelines.images import image_references
 from pipelines.platform import Cluster, Trainer
 
@@ -63,25 +66,28 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _cluster(file: Path, images: tuple[str, ...]) -> Cluster:
     """Return what the pipeline is compiled for: the images, and what ``compile.yaml`` says, if there is one."""
-    given = _mapping(file) if file.is_file() else {}
-    known = {"train_cpu": str, "train_memory": str, "trainer": str, "nodes": int}
-    for name, value in given.items():
-        if not isinstance(value, known.get(name, type(None))):
-            raise InputError(
-                f"{file}: {name}: found {value!r}, expected {', '.join(known)} (nodes: a number, else text)"
-            )
-    if given.get("trainer", "pod") not in set(Trainer):
-        raise InputError(f"{file}: trainer: found {given['trainer']!r}, expected {' or '.join(Trainer)}")
-    trainer = {"trainer": Trainer(given["trainer"])} if "trainer" in given else {}
-    return Cluster(image_references(list(images), None), **{**given, **trainer})
+    try:
+        compiled = _Compile.model_validate(_mapping(file) if file.is_file() else {})
+    except ValidationError as error:
+        raise InputError(describe(str(file), error)) from None
+    return Cluster(image_references(list(images), None), **dict(compiled))
+
+
+class _Compile(Section):
+    """What ``compile.yaml`` may say."""
+
+    train_cpu: str = Cluster.train_cpu
+    train_memory: str = Cluster.train_memory
+    trainer: Trainer = Cluster.trainer
+    nodes: Positive = Cluster.nodes
 
 
 def _images(document: dict[str, Any]) -> list[str]:
-    """Return what kustomize makes of each ``skeletonagent-STAGE``, in the form of ``--image``."""
+    """Return what kustomize makes of each ``skeletonagent-STAGE``, in the form of ``--image``; others are not ours."""
     found = []
-    for entry in document.get("images", []):
-        stage = entry["name"].removeprefix("skeletonagent-")
-        reference = entry.get("newName", entry["name"])
-        end = f"@{entry['digest']}" if "digest" in entry else f":{entry.get('newTag', '')}"
-        found.append(f"{stage}={reference}{end}")
+    for entry in document.get("images") or []:
+        prefix, ours, stage = entry["name"].partition("skeletonagent-")
+        if ours and not prefix:
+            end = f"@{entry['digest']}" if "digest" in entry else f":{entry.get('newTag', '')}"
+            found.append(f"{stage}={entry.get('newName', entry['name'])}{end}")
     return found

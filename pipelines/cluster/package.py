@@ -19,6 +19,13 @@ from pipelines.platform import Cluster
 
 NAME = "skeletonagent"
 _NOT_NEEDED = {"isOptional", "defaultValue"}
+_KINDS = {
+    "String": (str, 'text, such as "1" in quotes'),
+    "Integer": (int, "a whole number"),
+    "Dict": (dict, "a mapping"),
+    "List": (list, "a list"),
+}
+"""KFP's type of a parameter: Python's, and what people call it."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +38,12 @@ class Package:
 
     def read(self, settings: list[str]) -> dict[str, Any]:
         """Return the values of ``NAME=VALUE`` settings: text where the parameter is text, else YAML."""
-        values = parse_settings(settings)
-        texts = dict(setting.split("=", 1) for setting in settings)
-        kinds = {name: self.parameters.get(name, {}).get("parameterType") for name in values}
-        return {name: texts[name] if kinds[name] == "STRING" else value for name, value in values.items()}
+        values: dict[str, Any] = {}
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            is_text = equals and self.parameters.get(name, {}).get("parameterType") == "STRING"
+            values |= {name: text} if is_text else parse_settings([setting], "--param", "gpus=2")
+        return values
 
     def check(self, values: dict[str, Any]) -> None:
         """Refuse values for parameters that the pipeline has not, and the lack of those that it needs."""
@@ -72,8 +81,12 @@ def write_package(pipeline: Any, output: Path, defaults: dict[str, Any], label: 
     """Compile any of our pipelines; ``label`` begins the name of its version."""
     output.parent.mkdir(parents=True, exist_ok=True)
     known = pipeline.component_spec.inputs or {}
-    if unknown := sorted(defaults.keys() - known.keys()):
-        raise InputError(f"run.yaml: {unknown[0]}: no such parameter; the pipeline has {', '.join(sorted(known))}")
+    for name, value in defaults.items():
+        if name not in known:
+            raise InputError(f"run.yaml: {name}: no such parameter; the pipeline has {', '.join(sorted(known))}")
+        kind, called = _KINDS[known[name].type]
+        if not isinstance(value, kind):
+            raise InputError(f"run.yaml: {name}: found {value!r}, expected {called}")
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=defaults)
     text = output.read_bytes()
     spec = next(yaml.safe_load_all(text))

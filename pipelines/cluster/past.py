@@ -19,11 +19,12 @@ _PARTS = ("preprocess", "agent", "evaluate")
 
 @dataclass(frozen=True)
 class Past:
-    """``values``: of its parameters, defaults included; ``root``: where KFP was told to put its artifacts, or empty;
-    ``stages`` and ``trains`` (by stream): configurations (JSON)."""
+    """``values``: of its parameters, defaults included; ``given``: those that it was started with; ``root``: where KFP
+    was told to put its artifacts, or empty; ``stages`` and ``trains`` (by stream): configurations (JSON)."""
 
     run_id: str
     values: dict[str, Any]
+    given: dict[str, Any]
     rounds: int
     root: str
     stages: dict[str, str]
@@ -46,20 +47,20 @@ def read_past(server: Server, run_id: str) -> Past:
     spec = run.pipeline_spec or _spec_of_version(server, run)
     spec = spec.get("pipeline_spec", spec)
     try:
-        given = spec["root"]["dag"]["tasks"]["configure"]["inputs"]["parameters"]
+        inputs = spec["root"]["dag"]["tasks"]["configure"]["inputs"]["parameters"]
         constants = {
-            name: source["runtimeValue"]["constant"] for name, source in given.items() if "runtimeValue" in source
+            name: source["runtimeValue"]["constant"] for name, source in inputs.items() if "runtimeValue" in source
         }
         rounds = int(constants["rounds"])
         about = spec["root"]["inputDefinitions"]["parameters"]
     except (KeyError, TypeError):
         raise InputError(f"run {run_id}: is no run of the whole pipeline of this project") from None
-    values: dict[str, Any] = {
-        name: parameter["defaultValue"] for name, parameter in about.items() if "defaultValue" in parameter
-    }
-    values |= (run.runtime_config.parameters if run.runtime_config else None) or {}
-    root = (run.runtime_config.pipeline_root if run.runtime_config else "") or ""
-    return _configured(run_id, values, constants, rounds, root)
+    defaults = {name: parameter["defaultValue"] for name, parameter in about.items() if "defaultValue" in parameter}
+    started = run.runtime_config
+    given: dict[str, Any] = dict((started and started.parameters) or {})
+    stages, trains = _configured({**constants, **defaults, **given}, rounds)
+    root = (started and started.pipeline_root) or ""
+    return Past(run_id, {**defaults, **given}, given, rounds, root, stages, trains)
 
 
 def _spec_of_version(server: Server, run: Any) -> dict[str, Any]:
@@ -70,10 +71,10 @@ def _spec_of_version(server: Server, run: Any) -> dict[str, Any]:
     return found
 
 
-def _configured(run_id: str, values: dict[str, Any], constants: dict[str, Any], rounds: int, root: str) -> Past:
-    """Do again what the run's first task did."""
+def _configured(values: dict[str, Any], rounds: int) -> tuple[dict[str, str], dict[str, str]]:
+    """Do again what the run's first task did; return the configurations of the stages, and of ``train`` by stream."""
     known = inspect.signature(configure.python_func).parameters.keys()
-    settings: dict[str, Any] = {name: value for name, value in {**constants, **values}.items() if name in known}
+    settings: dict[str, Any] = {name: value for name, value in values.items() if name in known}
     numbers: dict[str, Any] = {
         name: int(settings[name]) for name in ("llm_max_requests", "llm_max_tokens") if name in settings
     }
@@ -83,4 +84,4 @@ def _configured(run_id: str, values: dict[str, Any], constants: dict[str, Any], 
         settings |= {**numbers, "rounds": rounds, "code": "", **paths}
         items = configure.python_func(**settings)
         stages = {name: file.read_text() for name, file in files.items()}
-    return Past(run_id, values, rounds, root.rstrip("/"), stages, {item["stream"]: item["train"] for item in items})
+    return stages, {item["stream"]: item["train"] for item in items}

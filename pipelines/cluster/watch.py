@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from pipelines.cluster.api import Server
+from pipelines.cluster.api import Server, UnansweredError
 
 POLL_S = 5.0
+PATIENCE_S = 600.0
+"""As long may KFP not answer, as while it is upgraded, before the showing ends; runs take days."""
 OVER = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _STYLES = {"SUCCEEDED": "green", "SKIPPED": "dim", "FAILED": "red", "CANCELED": "yellow", "RUNNING": "bold"}
 
@@ -51,12 +53,12 @@ def tasks_of(run: Any, now: datetime | None = None) -> list[Task]:
     ]
 
 
-def follow(server: Server, run_id: str, console: Console, poll_s: float = POLL_S) -> str:
+def follow(server: Server, run_id: str, console: Console) -> str:
     """Show a run until it is over and return its last state."""
     console.print(f"run {run_id}: {server.link(run_id)}", soft_wrap=True, highlight=False)
     state, told = "", dict[str, str]()
     with Live(console=console, auto_refresh=False, transient=False) as live:
-        for run in _polled(server, run_id, poll_s):
+        for run in _polled(server, run_id, console):
             state = run.state or "PENDING"
             tasks = tasks_of(run)
             if console.is_terminal:
@@ -96,13 +98,24 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _polled(server: Server, run_id: str, poll_s: float) -> Iterator[Any]:
+def _polled(server: Server, run_id: str, console: Console) -> Iterator[Any]:
+    """Yield the run again and again until it is over; ``UnansweredError`` if KFP is away for ``PATIENCE_S``."""
+    answered, told = time.monotonic(), False
     while True:
-        run = server.run(run_id)
-        yield run
-        if run.state in OVER:
-            return
-        time.sleep(poll_s)
+        try:
+            run = server.run(run_id)
+        except UnansweredError as error:
+            if time.monotonic() - answered > PATIENCE_S:
+                raise
+            if not told:
+                console.print(f"{error}; trying again", style="yellow", markup=False, soft_wrap=True)
+            told = True
+        else:
+            answered, told = time.monotonic(), False
+            yield run
+            if run.state in OVER:
+                return
+        time.sleep(POLL_S)
 
 
 def _tell(tasks: list[Task], told: dict[str, str], console: Console) -> None:

@@ -118,7 +118,10 @@ def test_dry_run_asks_neither_the_cluster_nor_kfp(command: Command, cluster: Fak
         ({"namespaces": []}, "namespace kubeflow: not in this cluster; install Kubeflow Pipelines first"),
         ({"kinds": KINDS[:-1]}, "the cluster has no NetworkPolicy.networking.k8s.io"),
         ({"secrets": {}}, "secret skeletonagent-s3: not there; kubectl -n kubeflow create secret generic"),
-        ({"secrets": {**SECRETS, "skeletonagent-agent": ["x"]}}, "has no key SKELETONAGENT_AGENT_TOKEN"),
+        (
+            {"secrets": {**SECRETS, "skeletonagent-agent": ["x"]}},
+            "has no key SKELETONAGENT_AGENT_TOKEN; kubectl -n kubeflow patch secret skeletonagent-agent",
+        ),
         ({"unready": True}, "kubectl rollout: error: timed out waiting for the condition"),
     ],
 )
@@ -129,8 +132,14 @@ def test_what_is_missing_is_said_in_one_line(
     result = command("deploy")
     assert isinstance(result.exception, InputError), result.output
     assert message in str(result.exception) and "\n" not in str(result.exception)
+    assert "--create-secrets" not in str(result.exception) or "has no key" not in str(result.exception)
     if "unready" not in state:
         assert " apply " not in cluster.calls, "something was applied before the mistake was found"
+
+
+def test_a_kfp_that_is_not_there_is_found_before_anything_is_applied(command: Command, cluster: FakeCluster) -> None:
+    error = command("deploy", "--host", "http://127.0.0.1:9").exception
+    assert "cannot be reached" in str(error) and " apply " not in cluster.calls
 
 
 def test_secrets_are_created_from_the_environment_and_pass_through_standard_input_only(

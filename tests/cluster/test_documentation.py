@@ -10,6 +10,7 @@ from manifests import of_kind
 from test_monitoring import dashboard
 
 from pipelines.cluster import api
+from pipelines.parameters import presets
 from pipelines.platform import SECRETS
 
 
@@ -28,6 +29,13 @@ def test_make_targets_exist_and_take_these_variables(repository: Path, text: str
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
         for variable in re.findall(r"([A-Z_]+)=", variables):
             assert f"$({variable})" in makefile or f"$({variable})," in makefile, f"make {target} {variable}="
+
+
+def test_experiments_exist(repository: Path, text: str) -> None:
+    named = re.findall(r"CONFIG=([a-z0-9_]+)(?![\w.])", text + (repository / "Makefile").read_text())
+    assert named and set(named) <= presets().keys()
+    named = re.findall(r"CONFIG=(pipelines/\S+\.yaml)", (repository / "README.md").read_text())
+    assert named and all((repository / name).is_file() for name in named)
 
 
 def test_files_exist(repository: Path, text: str) -> None:

@@ -83,6 +83,16 @@ def test_a_round_is_repeated_around_the_artifacts_of_its_run(
     assert not task.get("cachingOptions", {}).get("enableCache"), "a repeated task must not come from the cache"
 
 
+def test_what_the_run_was_given_counts_more_than_the_overlay(command: Command, backend: Backend) -> None:
+    run_id = command(*SUBMIT, "--param", "data_sha256=ab", "--overlay", "gpu", "--param", "gpus=4").output.split()[-1]
+    inputs = ("--input", "dataset=s3://a/dataset", "--input", "constraints=s3://a/constraints")
+    assert command("replay", "train", "--run", run_id, *inputs, "--overlay", "gpu", "--no-follow").exit_code == 0
+    assert submitted(backend)[1].runtime_config.parameters["gpus"] == "4"
+    assert command("replay", "preprocess", "--run", run_id, "--no-follow").exit_code == 0
+    values = submitted(backend)[1].runtime_config.parameters
+    assert (values["data"], values["data_sha256"]) == ("s3://lab/my.pkl", "ab") and "gpus" not in values
+
+
 @pytest.mark.parametrize("stage", ["preprocess", "agent", "train", "evaluate"])
 def test_every_stage_can_be_repeated(
     command: Command, backend: Backend, run_id: str, tmp_path: Path, stage: str
@@ -133,6 +143,8 @@ def test_artifacts_that_differ_are_not_guessed_between(command: Command, run_id:
         (("train",), "dataset: not found below"),
         (("train", "--input", "scores=s3://x"), "--input scores: train j round 1 takes dataset, constraints"),
         (("train", "--run", "nowhere"), "run nowhere: KFP knows no such run"),
+        (("preprocess", "--param", "gpus=2"), "parameter gpus: unknown; the pipeline has data, data_sha256, stage"),
+        (("train", "--input", "dataset"), "--input: found 'dataset', expected KEY=VALUE such as dataset=s3://…"),
     ],
 )
 def test_mistakes_are_one_line(

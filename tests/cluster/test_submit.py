@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kfp_server import Backend, Command, task
+from small_experiment import CONFIG
 
 from components.contracts.errors import InputError
 from pipelines.cluster import api
@@ -93,10 +97,16 @@ def test_a_failed_run_names_its_task_and_exits_with_1(command: Command, backend:
         (("--param", "gpu=2"), "parameter gpu: unknown"),
         (("--overlay", "moon"), "overlay moon: no such folder"),
         (("--config", "absent.yaml"), "absent.yaml: cannot be read"),
+        (("--data", "https://lab/my.pkl"), "expected a URI that the cluster can read"),
+        (("--param", "gpus"), "--param: found 'gpus', expected KEY=VALUE such as gpus=2"),
+        (("--param", "overrides=5", "--set", "seed=1"), "parameter overrides: found 5, expected a mapping"),
+        (("--set", "train.epochz=4"), "train.epochz: Extra inputs are not permitted"),
+        (("--set", "rounds=0"), "rounds: "),
+        (("--rounds", "0"), "rounds: "),
     ],
 )
 def test_mistakes_are_found_before_anything_is_sent(
-    command: Command, backend: Backend, more: tuple[str, str], message: str
+    command: Command, backend: Backend, more: tuple[str, ...], message: str
 ) -> None:
     result = command(*SUBMIT, *more)
     assert isinstance(result.exception, InputError) and message in str(result.exception)
@@ -107,6 +117,74 @@ def test_a_parameter_of_the_wrong_type_is_refused_in_the_words_of_kfp(command: C
     result = command(*SUBMIT, "--param", "tolerations=any")
     assert isinstance(result.exception, InputError)
     assert "HTTP 400: Failed to create a new run: parameter tolerations requires type LIST" in str(result.exception)
+
+
+def test_settings_join_those_of_the_overlay_and_decide_the_rounds(
+    command: Command, backend: Backend, tmp_path: Path
+) -> None:
+    overlay = own_overlay(tmp_path, "data: s3://lab/mine.pkl\noverrides: {seed: 7, train.epochs: 9}\n")
+    (tmp_path / "mine.yaml").write_text(CONFIG)  # of two epochs, which are too few for three rounds
+    more = ("--set", "train.epochs=4", "--set", "rounds=3", "--param", "llm_model=@lab/model", "--no-follow")
+    result = command("submit", "--config", "mine.yaml", "--overlay", overlay, *more)
+    assert result.exit_code == 0, result.exception
+    (run,), (version,) = backend.runs.values(), backend.versions.values()
+    assert run.runtime_config.parameters == {
+        "llm_model": "@lab/model",
+        "overrides": {"seed": 7, "train.epochs": 4, "rounds": 3},
+    }
+    assert version.display_name.startswith("3-rounds-")
+
+
+def own_overlay(folder: Path, run: str) -> str:
+    """Write an overlay that has an image of somebody else's too."""
+    images = "images: [{name: skeletonagent-train, newTag: '7.1'}, {name: redis, newTag: '7'}]"
+    (folder / "kustomization.yaml").write_text(f"namespace: lab\n{images}\n")
+    (folder / "run.yaml").write_text(run)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("run.yaml", "gpus: 2", 'run.yaml: gpus: found 2, expected text, such as "1" in quotes'),
+        ("run.yaml", "tolerations: any", "run.yaml: tolerations: found 'any', expected a list"),
+        ("run.yaml", "gpu: '2'", "run.yaml: gpu: no such parameter"),
+        ("compile.yaml", "nodes: 0", "nodes: Input should be greater than 0 (found 0)"),
+        ("compile.yaml", "memory: null", "memory: Extra inputs are not permitted"),
+        ("kustomization.yaml", "namespace: lab\nimages: [{name: skeletonagent-trian, newTag: '1'}]", "'trian="),
+    ],
+)
+def test_a_mistake_in_an_overlay_is_one_line(
+    command: Command, backend: Backend, tmp_path: Path, file: str, text: str, message: str
+) -> None:
+    overlay = own_overlay(tmp_path, "")
+    (tmp_path / file).write_text(text)
+    result = command("submit", "--data", "s3://lab/my.pkl", "--overlay", overlay, "--param", "config=nw_ucla")
+    assert isinstance(result.exception, InputError), result.output
+    assert message in str(result.exception) and "\n" not in str(result.exception)
+
+
+def test_a_server_that_is_away_for_a_while_does_not_end_the_showing(command: Command, finishing: Backend) -> None:
+    move = finishing.progress
+
+    def restarting(run: Any) -> None:
+        move(run)
+        if run.state == "RUNNING" and finishing.fault is None:
+            finishing.fault = (503, b"upstream connect error")
+            threading.Timer(0.2, lambda: setattr(finishing, "fault", None)).start()
+
+    finishing.progress = restarting
+    result = command(*SUBMIT)
+    assert result.exit_code == 0, result.exception
+    assert "HTTP 503: Service Unavailable; trying again" in result.output and "train round 1 " in result.output
+
+
+def test_a_server_that_stays_away_ends_it(command: Command, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.cluster.watch.PATIENCE_S", 0.1)
+    run = command(*SUBMIT, "--no-follow").output.split()[-1]
+    backend.progress = lambda _: setattr(backend, "fault", (503, b""))
+    result = command("status", run, "--follow")
+    assert isinstance(result.exception, InputError) and "HTTP 503" in str(result.exception)
 
 
 def test_several_users_have_namespaces(command: Command, finishing: Backend) -> None:
@@ -154,6 +232,22 @@ def test_a_server_that_is_not_there(command: Command) -> None:
 def test_no_cluster_at_all(command: Command) -> None:
     result = command("status", "--host", "")
     assert "no cluster: no kubeconfig here, and KFP_HOST names no KFP" in str(result.exception)
+
+
+def test_the_context_of_the_kubeconfig_counts_for_kfp_too(
+    command: Command, host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+    clusters = [{"name": name, "cluster": {"server": url}} for name, url in (("a", "http://127.0.0.1:9"), ("b", host))]
+    contexts = [{"name": name, "context": {"cluster": name, "user": "me"}} for name in ("a", "b")]
+    document = {"clusters": clusters, "contexts": contexts, "users": [{"name": "me", "user": {}}]}
+    kubeconfig.write_text(yaml.safe_dump({**document, "current-context": "a"}))
+    assert "cannot be reached" in str(command("status", "--host", "").exception)
+    named = command("status", "--host", "", "--context", "b")
+    assert "cannot be reached" not in str(named.exception) and "kubeconfig's cluster" in str(named.exception)
+    error = command("status", "--host", "", "--context", "c").exception
+    assert isinstance(error, InputError) and str(error).endswith("expected one of the kubeconfig: a, b")
 
 
 def test_a_server_that_is_too_old(command: Command, backend: Backend) -> None:

@@ -99,6 +99,12 @@ def test_wrong_numbers(number: int, gpus: str, environment: dict[str, str], mess
         trainjob.Nodes.read(number, gpus, "nvidia.com/gpu", environment)
 
 
+def test_the_bucket_is_that_of_the_overlay() -> None:
+    assert trainjob.folder({"SKELETONAGENT_BUCKET": "lab"}) == "s3://lab/trainjobs"
+    with pytest.raises(InputError, match="SKELETONAGENT_BUCKET: not set"):
+        trainjob.folder({})
+
+
 def test_the_pipeline_with_trainjobs(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
     cluster = Cluster(image_references([], None), trainer=Trainer.TORCHJOB, nodes=2)
@@ -121,7 +127,7 @@ def test_an_overlay_chooses_the_trainer(tmp_path: Path) -> None:
     cluster = load_overlay(str(tmp_path)).cluster
     assert (cluster.trainer, cluster.nodes) == (Trainer.TORCHJOB, 3)
     (tmp_path / "compile.yaml").write_text("trainer: rocket\n")
-    with pytest.raises(InputError, match="trainer: found 'rocket', expected pod or torchjob"):
+    with pytest.raises(InputError, match=r"trainer: Input should be 'pod' or 'torchjob' \(found 'rocket'\)"):
         load_overlay(str(tmp_path))
 
 

@@ -137,6 +137,11 @@ def test_compile_command_writes_the_file_with_the_experiment_as_default(tmp_path
     assert default == load_experiment(config, {"rounds": 3, "train.epochs": 9})
 
 
+def test_settings_without_an_experiment_are_not_passed_over(tmp_path: Path) -> None:
+    result = pipelines("compile", "--output", tmp_path / "pipeline.yaml", "--set", "train.epochs=9")
+    assert result.returncode == 2 and result.stderr.startswith("error: --set: needs --config")
+
+
 def test_no_secret_of_the_environment_is_compiled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-never-to-be-seen")
     output = tmp_path / "pipeline.yaml"
