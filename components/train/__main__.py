@@ -80,19 +80,22 @@ def run_round(
     Four GPUs, one process each, which share every batch of the configuration:
 
         torchrun --nproc-per-node 4 -m components.train run --config my.yaml …
+
+    Of inputs in an object store, each node fetches one copy.
     """
     experiment = read_experiment(config, parse_settings(set_ or []))
-    with joined() as workers, Exchange() as exchange, kept_at(resume if workers.leads else None) as kept:
-        place = exchange.output if workers.leads else Path
+    # In this order: a process that fails says so before its copies of the inputs, which others use, are gone.
+    with Exchange() as exchange, joined() as workers, kept_at(resume if workers.leads else None) as kept:
+        place, once = exchange.output if workers.leads else Path, workers.once_a_node
         outputs = Outputs(*(place(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
         train_round(
             experiment.stage_train(stream),
-            exchange.input(dataset),
-            exchange.input(constraints),
+            exchange.input(dataset, once),
+            exchange.input(constraints, once),
             outputs,
             stream=stream,
             round_number=round_number,
-            previous=exchange.input(previous) if previous else None,
+            previous=exchange.input(previous, once) if previous else None,
             resume=kept.folder,
             saved=kept.saved,
             workers=workers,
@@ -187,7 +190,9 @@ def curve_command(
 @app.command("predict")
 def predict_command(
     checkpoint: Annotated[str, typer.Argument(help="`checkpoint` artifact.")],
-    skeletons: Annotated[str, typer.Argument(help="Skeletons of one or more clips: `.pkl`, `.json` or `.npy`.")],
+    skeletons: Annotated[
+        str, typer.Argument(help="Skeletons of one or more clips: `.pkl`, `.json`, `.npy`, or a `dataset` artifact.")
+    ],
     top: Annotated[int, typer.Option(min=1, help="How many classes and joints to name.")] = 5,
     clips: Annotated[int | None, typer.Option(min=1, help="Clips per sample; else as in training's test.")] = None,
     best: Annotated[
@@ -202,10 +207,13 @@ def predict_command(
     - `.npy`: one clip, `[T, V, C]` or `[M, T, V, C]` (persons, frames, joints; C is x, y, z, or x, y, score);
     - `.json`: such an array as nested lists; or `{"clips": [{"id": …, "keypoint": …, "keypoint_score": …,
       "img_shape": [height, width]}, …]}`, all but `keypoint` optional;
-    - `.pkl`: an annotation pickle of PYSKL (`split` and `label` not needed), read as data, never executed.
+    - `.pkl`: an annotation pickle of PYSKL (`split` and `label` not needed), read as data, never executed;
+    - a `dataset` artifact that was packed with the same `data` settings: all of its samples, as they are. This is the
+      one form that the training image takes, where `components.preprocess` is not.
 
-    They are normalised as the checkpoint's training data were. A joint's *evidence* is what it adds to the logit of
-    the class above the average class; over all joints (and a constant) that is the logit itself, nothing estimated.
+    Raw skeletons are normalised as the checkpoint's training data were. A joint's *evidence* is what it adds to the
+    logit of the class above the average class; over all joints (and a constant) that is the logit itself, nothing
+    estimated.
 
     **Example**
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -29,6 +30,7 @@ from components.train.layers import BatchNorm
 
 _TIMEOUT = timedelta(minutes=30)  # longer than any process alone may take, such as for a save
 _STORE_TIMEOUT = timedelta(seconds=5)
+_FETCH_TIMEOUT = timedelta(days=1)  # who fetches in vain ends, and the launcher then ends those who wait
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ class Workers:
         if self.size > 1:
             distributed.broadcast(values, 0)
         return values
+
+    def once_a_node(self, name: str, fetch: Callable[[], Path]) -> Path:
+        """Return what the first process of this node has fetched; the others wait for it, and use its copy."""
+        first = self.rank - int(os.environ.get("LOCAL_RANK", "0"))
+        if self.size == 1:
+            return fetch()
+        store, key = _launcher_store(_FETCH_TIMEOUT), f"fetched/{first}/{name}"
+        if self.rank == first:
+            path = fetch()
+            store.set(_this_attempt(key), str(path))
+            return path
+        return Path(store.get(_this_attempt(key)).decode())
 
     def wrap(self, model: nn.Module, *, sync_batch_norm: bool) -> nn.Module:
         """Return the model as it is to be called in training: gradients are averaged over the processes.
@@ -129,13 +143,21 @@ def _own_device(rank: int) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _only_first_goes_on() -> None:
-    """Leave quietly unless this is the first process to fail; the launcher's store, which outlives us, counts."""
+def _launcher_store(timeout: timedelta) -> distributed.TCPStore:
+    """Return the launcher's store, which outlives us."""
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return distributed.TCPStore(address, port, is_master=False, timeout=timeout)
+
+
+def _this_attempt(key: str) -> str:
+    """Return a key of ours in that store, other than those of the processes that were started before us."""
+    return f"skeletonagent/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{key}"
+
+
+def _only_first_goes_on() -> None:
+    """Leave quietly unless this is the first process to fail."""
     try:
-        store = distributed.TCPStore(address, port, is_master=False, timeout=_STORE_TIMEOUT)
-        failed = store.add(f"skeletonagent/failed/{attempt}", 1)
+        failed = _launcher_store(_STORE_TIMEOUT).add(_this_attempt("failed"), 1)
     except distributed.DistError:  # gone, with the process that had it: nobody else will say anything
         return
     if failed > 1:

@@ -28,21 +28,21 @@ train: {{epochs: 2, batch: 12, frames: 16, test_clips: 1}}
 HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": (5, 8)}
 
 
-def write_pickle(path: Path, *, joints: int = 15) -> Path:
+def write_pickle(path: Path, *, joints: int = 15, frames: int = 12) -> Path:
     """Write 24 sequences of standing bodies that raise a hand."""
     random = np.random.default_rng(0)
     body = random.normal(size=(joints, 3))
     annotations: list[dict[str, Any]] = []
     for number in range(24):
         label = number % len(CLASSES)
-        keypoint = np.tile(body, (1, 12, 1, 1)) + random.normal(scale=0.02, size=(1, 12, joints, 3))
+        keypoint = np.tile(body, (1, frames, 1, 1)) + random.normal(scale=0.02, size=(1, frames, joints, 3))
         for hand in HANDS[CLASSES[label]]:
-            keypoint[0, :, hand, 1] += np.linspace(0, 2, 12)
+            keypoint[0, :, hand, 1] += np.linspace(0, 2, frames)
         annotations.append(
             {
                 "frame_dir": f"s{number:02d}",
                 "label": label,
-                "total_frames": 12,
+                "total_frames": frames,
                 "keypoint": keypoint.astype(np.float32),
             }
         )
@@ -51,11 +51,11 @@ def write_pickle(path: Path, *, joints: int = 15) -> Path:
     return path
 
 
-def write_inputs(folder: Path, *, joints: int = 15) -> tuple[Path, Path]:
+def write_inputs(folder: Path, *, joints: int = 15, frames: int = 12) -> tuple[Path, Path]:
     """Write the pickle and the experiment; return their paths."""
     config = folder / "small.yaml"
     config.write_text(CONFIG)
-    return write_pickle(folder / "small.pkl", joints=joints), config
+    return write_pickle(folder / "small.pkl", joints=joints, frames=frames), config
 
 
 def command(*arguments: str | Path) -> list[str]:
