@@ -31,7 +31,8 @@ def draw_curve(artifact: Path, output: Path) -> None:
     try:
         from matplotlib.figure import Figure  # a second to load, needed here only
     except ImportError:
-        raise InputError("curve: needs the package matplotlib, which the training image lacks") from None
+        lacking = "curve: needs the package matplotlib, which the training image lacks"
+        raise InputError(f"{lacking}; elsewhere: pip install matplotlib") from None
 
     figure = Figure(figsize=(9, 7), layout="constrained")
     losses, accuracies, rates = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))

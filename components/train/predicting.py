@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from components.contracts import checkpoint, dataset
-from components.contracts.artifact import canonical_json
+from components.contracts.artifact import MANIFEST, canonical_json
 from components.contracts.config import TrainStage
 from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
@@ -36,6 +36,8 @@ from components.train.workers import default_device
 
 _BATCH = 64
 _PREPROCESS = "components.preprocess"  # run, not imported
+_PACKING = ("layout", "dimensions", "normalisation", "align", "persons", "max_persons")
+"""The settings of ``data`` that decide what a packed sample looks like."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,11 @@ class Prediction:
 
 
 def predict(source: Path, skeletons: Path, *, clips: int | None = None, best: bool = False) -> Iterator[Prediction]:
-    """Classify every clip of a file of raw skeletons.
+    """Classify every clip of a file of raw skeletons, or every sample of a dataset.
 
     Args:
         source: ``checkpoint`` artifact; its configuration says how skeletons are normalised.
-        skeletons: what ``python -m components.preprocess run --format clips`` reads.
+        skeletons: what ``python -m components.preprocess run --format clips`` reads, or a ``dataset`` artifact.
         clips: clips per sample; None: as many as the configuration tests with.
         best: use the weights of the best tested epoch instead of the last one's.
 
@@ -91,14 +93,28 @@ def predict(source: Path, skeletons: Path, *, clips: int | None = None, best: bo
         stage = stage.model_copy(update={"train": stage.train.model_copy(update={"test_clips": clips})})
     model = fitted(source, stage, chosen_weights(source, opened, best=best), opened.state.text_dimensions)
     with tempfile.TemporaryDirectory(prefix="skeletonagent-") as scratch:
-        packed = _packed(skeletons, stage, Path(scratch))
+        is_artifact = (skeletons / MANIFEST).is_file()
+        packed = _opened(skeletons, stage) if is_artifact else _packed(skeletons, stage, Path(scratch))
         yield from _predictions(fold(model.to(default_device())), packed, stage, stream)
+
+
+def _opened(path: Path, stage: TrainStage) -> Dataset:
+    """Open a dataset that was packed as the checkpoint's was."""
+    packed = dataset.open(path)
+    for name in _PACKING:
+        found, expected = getattr(packed.config, name), getattr(stage.data, name)
+        if found != expected:
+            raise InputError(f"{path}: data.{name}: found {found!r}, expected {expected!r} as in training")
+    return packed
 
 
 def _packed(skeletons: Path, stage: TrainStage, scratch: Path) -> Dataset:
     """Normalise and pack the skeletons as ``preprocess`` does, in a process of its own: stages share no code."""
     if find_spec(_PREPROCESS) is None:
-        raise InputError(f"predict: needs {_PREPROCESS}, which the training image lacks")
+        raise InputError(
+            f"{skeletons}: raw skeletons take {_PREPROCESS}, which the training image lacks; pack them in the image of "
+            "preprocess (run --format clips) and give the dataset here"
+        )
     document = stage.model_dump(mode="json", include={"model", "train", "data"}) | {"name": "predict", "rounds": 1}
     document["data"]["format"] = "clips"
     config = scratch / "experiment.yaml"

@@ -91,6 +91,29 @@ def test_every_form_of_a_clip_gives_the_same_answer(trained: Outputs, clip: np.n
     np.testing.assert_allclose(expected.probabilities, made.probabilities[0], atol=1e-5)
 
 
+def test_the_training_image_predicts_from_a_dataset_and_says_so(
+    trained: Outputs, tiny_dataset: Path, clip: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.train.predicting.find_spec", lambda name: None)
+    predictions = {found.sample_id: found for found in predict(trained.checkpoint, tiny_dataset)}
+    made = scores.open(trained.scores)
+    assert predictions.keys() == {*dataset.open(tiny_dataset).sample_ids} > {*made.sample_ids}
+    for sample_id, row in zip(made.sample_ids, made.probabilities, strict=True):
+        np.testing.assert_allclose(predictions[sample_id].probabilities, row, atol=1e-5)
+    np.save(tmp_path / "clip.npy", clip)
+    with pytest.raises(InputError, match=r"clip\.npy: .* the training image lacks; pack them .* give the dataset here"):
+        list(predict(trained.checkpoint, tmp_path / "clip.npy"))
+
+
+def test_a_dataset_packed_in_another_way_is_refused(trained: Outputs, clip: np.ndarray, tmp_path: Path) -> None:
+    data = experiment().data.model_copy(update={"normalisation": "body"})
+    with dataset.Writer(tmp_path / "other", data, made_from={}) as writer:
+        writer.append("clip", 0, clip)
+        writer.splits({})
+    with pytest.raises(InputError, match=r"other: data\.normalisation: found 'body', expected 'none' as in training"):
+        list(predict(trained.checkpoint, tmp_path / "other"))
+
+
 def test_evidence_is_the_logit_taken_apart(trained: Outputs, tiny_dataset: Path) -> None:
     opened, packed = checkpoint.open(trained.checkpoint), dataset.open(tiny_dataset)
     stage = opened.config.model_copy(update={"train": opened.config.train.model_copy(update={"test_clips": 1})})
