@@ -38,6 +38,7 @@ from components.runtime import events
 from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
 from pipelines.display import Display
+from pipelines.platform import ALLOCATOR
 
 PARALLEL_TASKS = 2
 """KFP's local runner never runs more tasks at once."""
@@ -93,7 +94,10 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
     if not request.data.exists():
         raise InputError(f"{request.data}: no such file or folder")
     home = request.root / experiment.name
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--root: {request.root}: cannot be written: {error.strerror}") from None
     with _only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
         _announce(experiment, log, console)
         _set_environment(experiment, home)
@@ -172,9 +176,8 @@ def _set_environment(experiment: Experiment, home: Path) -> None:
     os.environ[RESUME_VARIABLE] = str((home / "resume").resolve())
     os.environ.setdefault(LLM_CACHE_VARIABLE, str((home.parent / "llm").resolve()))
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(experiment)))
-    # glibc gives every large tensor back to the kernel and takes it anew; keeping it halves the time of a step.
-    os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**40))
+    for name, value in ALLOCATOR.items():
+        os.environ.setdefault(name, value)
 
 
 def threads(experiment: Experiment) -> int:

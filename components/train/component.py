@@ -34,16 +34,15 @@ def train(
         metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
         previous: Checkpoint of the round before; none in round 1.
     """
-    from components.runtime.task import describe, resume_place, task
+    from components.runtime.task import resume_place, task
 
     with task(f"train {stream} round {round_number}", "train", code):
-        import json
         from pathlib import Path
 
-        from components.contracts import scores as scores_contract
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
         from components.train import core, processes
+        from components.train.kfp_outputs import show
         from components.train.mirror import kept_at
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
@@ -74,10 +73,4 @@ def train(
                     resume=kept.folder,
                     saved=kept.saved,
                 )
-        for artifact in (checkpoint, confusion, scores):
-            artifact.metadata.update(describe(artifact.path))
-        last = scores_contract.open(Path(scores.path)).history[-1]
-        numbers = {"top1": scores.metadata["top1"], "train_top1": last.top1, "train_loss": last.loss}
-        for name, value in numbers.items():
-            metrics.log_metric(name, value)
-        Path(metrics.path).write_text(json.dumps(numbers))  # without a file nothing is cached
+        show(checkpoint, confusion, scores, metrics)

@@ -40,17 +40,15 @@ def train_job(
         metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
         previous: Checkpoint of the round before; none in round 1.
     """
-    from components.runtime.task import describe, task
+    from components.runtime.task import task
 
     with task(f"train {stream} round {round_number}", "train", code):
-        import json
-        import os
         from pathlib import Path
 
-        from components.contracts import scores as scores_contract
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
         from components.train import trainjob
+        from components.train.kfp_outputs import show
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
         job = trainjob.Round(
@@ -60,16 +58,10 @@ def train_job(
             dataset=dataset.uri,
             constraints=constraints.uri,
             previous=previous.uri if previous else None,
-            folder=f"s3://{os.environ['SKELETONAGENT_BUCKET']}/trainjobs",
+            folder=trainjob.folder(),
             identity=(stage, code, nodes, gpus, inputs),
         )
         artifacts = {"checkpoint": checkpoint, "confusion": confusion, "scores": scores}
         outputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
         trainjob.run(job, trainjob.Nodes.read(nodes, gpus, accelerator), outputs)
-        for artifact in artifacts.values():
-            artifact.metadata.update(describe(artifact.path))
-        last = scores_contract.open(Path(scores.path)).history[-1]
-        numbers = {"top1": scores.metadata["top1"], "train_top1": last.top1, "train_loss": last.loss}
-        for name, value in numbers.items():
-            metrics.log_metric(name, value)
-        Path(metrics.path).write_text(json.dumps(numbers))  # without a file nothing is cached
+        show(checkpoint, confusion, scores, metrics)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from document_checks import check_reading_listing_removing
 
 from components.contracts.errors import InputError
 from components.contracts.store.documents import LocalDocuments, documents_at
@@ -40,19 +41,8 @@ def documents(tmp_path: Path) -> LocalDocuments:
 
 
 def test_documents_are_read_listed_and_removed(documents: LocalDocuments) -> None:
-    assert documents.read("a/b.json") is None
-    assert documents.names("a") == []
-    documents.write("a/b.json", b"1")
-    documents.write("a/b.json", b"22")
-    documents.write("a/c/d.json", b"")
-    documents.append("log", "one")
-    documents.append("log", "two")
-    assert documents.read("a/b.json") == b"22"
-    assert documents.names("a") == ["b.json", "c"]
+    check_reading_listing_removing(documents)
     assert documents.read("log") == b"one\ntwo\n"
-    documents.remove("a/b.json")
-    documents.remove("a/b.json")
-    assert documents.read("a/b.json") is None
 
 
 def test_claims_exclude_each_other_between_processes(documents: LocalDocuments, repository: Path) -> None:

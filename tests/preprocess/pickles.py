@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from components.contracts.config import DataConfig
 
@@ -25,6 +26,13 @@ def config(**changes: Any) -> DataConfig:
         "protocol": "plain",
     }
     return DataConfig.model_validate({**values, **changes})
+
+
+def write_experiment(path: Path) -> Path:
+    """Write an experiment around that configuration and return its file."""
+    document = {"name": "test", "data": config().model_dump(mode="json"), "train": {"epochs": 2}}
+    path.write_text(yaml.safe_dump(document))
+    return path
 
 
 def keypoints(seed: int, persons: int = 1, frames: int = 12, joints: int = JOINTS) -> npt.NDArray[np.float32]:

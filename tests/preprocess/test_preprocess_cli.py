@@ -7,18 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
-from pickles import annotation, config, content, dump
+from pickles import annotation, content, dump, write_experiment
 
 from components.contracts import dataset
 
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
-    file = tmp_path / "experiment.yaml"
-    document = {"name": "test", "data": config().model_dump(mode="json"), "train": {"epochs": 2}}
-    file.write_text(yaml.safe_dump(document))
-    return file
+    return write_experiment(tmp_path / "experiment.yaml")
 
 
 def call(repository: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

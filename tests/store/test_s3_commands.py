@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from made_artifacts import write_confusion, write_scores
 from made_trees import keys
 from minio import Minio
-from pickles import config, content, dump
+from pickles import content, dump, write_experiment
 from small_experiment import write_inputs
 from swift_server import SwiftServer, free_ports
 
@@ -34,10 +33,7 @@ def call(repository: Path, stage: str, *arguments: object, **changes: str) -> su
 
 @pytest.fixture
 def experiment(tmp_path: Path) -> Path:
-    file = tmp_path / "experiment.yaml"
-    document = {"name": "test", "data": config().model_dump(mode="json"), "train": {"epochs": 2}}
-    file.write_text(yaml.safe_dump(document))
-    return file
+    return write_experiment(tmp_path / "experiment.yaml")
 
 
 def test_preprocess_from_bucket_to_bucket(

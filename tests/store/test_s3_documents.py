@@ -10,6 +10,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from document_checks import check_reading_listing_removing
 
 from components.contracts.errors import InputError
 from components.contracts.store.documents import documents_at
@@ -29,20 +30,9 @@ def test_documents_are_read_listed_and_removed(prefix: str) -> None:
     documents = documents_at(f"{prefix}/d")
     assert isinstance(documents, S3Documents)
     documents.check()
-    assert documents.read("a/b.json") is None
-    assert documents.names("a") == []
-    documents.write("a/b.json", b"1")
-    documents.write("a/b.json", b"22")
-    documents.write("a/c/d.json", b"")
-    documents.append("log", "one")
-    documents.append("log", "two")
-    assert documents.read("a/b.json") == b"22"
-    assert documents.names("a") == ["b.json", "c"]
+    check_reading_listing_removing(documents)
     (day,) = documents.names("log")
     assert len(documents.names(f"log/{day}")) == 2
-    documents.remove("a/b.json")
-    documents.remove("a/b.json")
-    assert documents.read("a/b.json") is None
 
 
 def test_a_bucket_that_is_not_there_is_one_line(environment: pytest.MonkeyPatch) -> None:
