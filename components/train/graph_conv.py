@@ -49,7 +49,7 @@ class AdaptiveGraphConv(nn.Module):
             split = features.unflatten(1, (self.subsets, -1))
             return self.post((split @ self._graphs(mean)).flatten(1, 2))
 
-        mixed = self.pre_norm.then(mix, self.pre(x), copies)
+        mixed = self.pre_norm.then(mix, x, copies, before=self.pre)
         if self.shortcut is None:
             return self.norm.then(consume, mixed, copies, added=x)
         return self.norm.then(consume, mixed, copies, added=self.shortcut.conv(x), added_norm=self.shortcut.norm)

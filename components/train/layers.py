@@ -80,22 +80,29 @@ class BatchNorm(nn.BatchNorm2d):
         x: Tensor,
         copies: int = 1,
         *,
+        before: Callable[[Tensor], Tensor] = nn.Identity(),
         added: Tensor | None = None,
         added_norm: BatchNorm | None = None,
     ) -> Tensor:
-        """Return ``consume(relu(norm(x) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
+        """Return ``consume(relu(norm(before(x)) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
 
         Without ``added_norm`` the latter is added as it is.
         """
-        statistics = self.statistics(x, copies)
-        added_statistics = statistics
-        if added is not None and added_norm is not None:
-            added_statistics = added_norm.statistics(added, copies)
+        found: list[Statistics] = []
+
+        def statistics(norm: BatchNorm, of: Tensor, place: int) -> Statistics:
+            # Only the first pass counts them: the running ones must not move again, nor processes meet again.
+            if place == len(found):
+                found.append(norm.statistics(of, copies))
+            return found[place]
 
         def run(x: Tensor, added: Tensor | None) -> Tensor:
-            out = self.normalise(x, statistics, copies)
-            if added is not None:
-                out += added if added_norm is None else added_norm.normalise(added, added_statistics, copies)
+            x = before(x)
+            out = self.normalise(x, statistics(self, x, 0), copies)
+            if added is not None and added_norm is not None:
+                out += added_norm.normalise(added, statistics(added_norm, added, 1), copies)
+            elif added is not None:
+                out += added
             return consume(out.relu_())
 
         if not torch.is_grad_enabled():
