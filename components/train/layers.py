@@ -80,13 +80,13 @@ class BatchNorm(nn.BatchNorm2d):
         x: Tensor,
         copies: int = 1,
         *,
-        before: Callable[[Tensor], Tensor] = nn.Identity(),
+        before: Callable[[Tensor], Tensor] | None = None,
         added: Tensor | None = None,
         added_norm: BatchNorm | None = None,
     ) -> Tensor:
         """Return ``consume(relu(norm(before(x)) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
 
-        Without ``added_norm`` the latter is added as it is.
+        Without ``before`` and ``added_norm`` these two are taken as they are.
         """
         found: list[Statistics] = []
 
@@ -97,7 +97,7 @@ class BatchNorm(nn.BatchNorm2d):
             return found[place]
 
         def run(x: Tensor, added: Tensor | None) -> Tensor:
-            x = before(x)
+            x = before(x) if before is not None else x
             out = self.normalise(x, statistics(self, x, 0), copies)
             if added is not None and added_norm is not None:
                 out += added_norm.normalise(added, statistics(added_norm, added, 1), copies)
