@@ -105,7 +105,7 @@ def run_round(
 
 @app.command("import")
 def import_command(
-    checkpoint: Annotated[Path, typer.Argument(help="Reference checkpoint, a `.pth` state dict.")],
+    checkpoint: Annotated[str, typer.Argument(help="Reference checkpoint, a `.pth` state dict.")],
     config: Annotated[str, typer.Option(help="Experiment file whose `model` and `data` fit the checkpoint.")],
     output: Annotated[str, typer.Option(help="Where the `checkpoint` artifact goes.")],
     stream: Annotated[str, typer.Option(help="The stream it was trained on: j, b, k, jm, bm or km.")] = "j",
@@ -122,7 +122,7 @@ def import_command(
     """
     stage = read_experiment(config, parse_settings(set_ or [])).stage_train(stream)
     with Exchange() as exchange:
-        unmapped = import_reference(checkpoint, stage, exchange.output(output), stream=stream)
+        unmapped = import_reference(exchange.input(checkpoint), stage, exchange.output(output), stream=stream)
     groups = Counter(".".join(name.split(".")[:2]) for name in unmapped)
     named = ", ".join(f"{name} ({count})" for name, count in sorted(groups.items())) or "none"
     print(f"{output}: imported; not mapped: {named}")
