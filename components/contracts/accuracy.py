@@ -20,11 +20,14 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> float:
         probabilities: ``[N, classes]``; among equal ones the lower class number comes first, as in ``argmax``.
         labels: ``[N]``.
     """
+    return float((_ahead(probabilities, labels) < k).mean())
+
+
+def _ahead(probabilities: Probabilities, labels: Labels) -> npt.NDArray[np.int64]:
+    """How many classes come before the label, ``[N]``: counting them is a hundred times faster than sorting 400."""
     own = probabilities[np.arange(len(labels)), labels][:, None]
-    # Counting those ahead is a hundred times faster than sorting 400 classes.
     earlier = np.arange(probabilities.shape[1]) < labels[:, None]
-    ahead = ((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1)
-    return float((ahead < k).mean())
+    return np.asarray(((probabilities > own) | ((probabilities == own) & earlier)).sum(axis=1))
 
 
 def mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
@@ -92,9 +95,10 @@ class Measures:
 
 def measure(probabilities: Probabilities, labels: Labels) -> Measures:
     """Top-1, top-5 (top-min(5, classes)) and mean-class accuracy of ``[N, classes]`` probabilities."""
+    ahead = _ahead(probabilities, labels)
     return Measures(
-        top1=top_k(probabilities, labels, 1),
-        top5=top_k(probabilities, labels, 5),
+        top1=float((ahead < 1).mean()),
+        top5=float((ahead < 5).mean()),
         mean_class=mean_class_accuracy(confusion_matrix(probabilities, labels)),
     )
 

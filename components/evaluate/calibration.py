@@ -59,14 +59,14 @@ def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     every = max(1, len(labels) // _ENOUGH)
     probabilities, labels = probabilities[::every], labels[::every]
     logs = np.log(np.maximum(probabilities, _SMALLEST))
-    wanted = logs[np.arange(len(labels)), labels].mean()
+    wanted, squares = logs[np.arange(len(labels)), labels].mean(), logs**2
     low, high, sharpness = _SHARPEST, _BLUNTEST, 1.0
     for _ in range(60):
         shares = _softmax(logs * sharpness)
         mean = (shares * logs).sum(axis=1)
         slope = float(mean.mean() - wanted)
         low, high = (sharpness, high) if slope < 0 else (low, sharpness)
-        curvature = float(((shares * logs**2).sum(axis=1) - mean**2).mean())
+        curvature = float(((shares * squares).sum(axis=1) - mean**2).mean())
         step = sharpness - slope / curvature if curvature > 0 else 0.0
         step = step if low < step < high else (low * high) ** 0.5
         if abs(step - sharpness) < 1e-6 * sharpness:

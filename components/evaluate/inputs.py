@@ -19,7 +19,7 @@ from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
-from components.evaluate.ensemble import align
+from components.evaluate.ensemble import align, sorted_by_id
 
 Key = tuple[str, int]
 """A stream and a round; the prior constraints have stream "" and round 0."""
@@ -90,7 +90,8 @@ def open_inputs(
     """
     if not score_paths:
         raise InputError("scores: none given; at least one scores artifact is needed")
-    opened = _by_key("scores", score_paths, scores.open)
+    # Sorted one by one as they are read, so that at most one of them is in memory twice.
+    opened = _by_key("scores", score_paths, lambda path: sorted_by_id(scores.open(path)))
     manifests = {key: scores.verify(path) for key, (path, _) in opened.items()}
     training = {one.stream: _training(path, manifests[key], stage) for key, (path, one) in opened.items()}
     counts = _by_key("confusion", confusion_paths, confusion.open)

@@ -42,7 +42,7 @@ key                       value
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -83,7 +83,7 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> dict[str, Any]:
     last = inputs.rounds[-1]
     headline = ensembles[last]
     counts = metrics.confusion_matrix(headline.probabilities, headline.labels)
-    rows, said = _ensembles(inputs, ensembles), guidance(inputs)
+    (rows, final), said = _ensembles(inputs, ensembles), guidance(inputs)
     return {
         "name": stage.name,
         "description": stage.description,
@@ -101,8 +101,8 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> dict[str, Any]:
         "calibration": _calibration(inputs, headline),
         "gain": _gain(ensembles),
         "streams": _streams(inputs),
-        "ensembles": [row for row, _ in rows],
-        "last": _last(inputs, [(row, fused) for row, fused in rows if row["round"] == last], headline),
+        "ensembles": rows,
+        "last": final,
         "without": _without(inputs, headline),
         "confusion": counts.tolist(),
         "confused_pairs": [asdict(pair) for pair in metrics.most_confused(counts, MOST_CONFUSED)],
@@ -116,7 +116,7 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> dict[str, Any]:
 def headline_of(stage: EvaluateStage, inputs: Inputs) -> Fused:
     """Return the configured ensemble of the last round."""
     weights: dict[str, float] = {str(stream): weight for stream, weight in stage.evaluate.weights.items()}
-    return fuse(inputs.scores_of_round(inputs.rounds[-1]), weights)
+    return fuse(inputs.scores_of_round(inputs.rounds[-1]), weights, aligned=True)
 
 
 def _configured(inputs: Inputs, weights: Mapping[str, float]) -> dict[int, Fused]:
@@ -127,7 +127,7 @@ def _configured(inputs: Inputs, weights: Mapping[str, float]) -> dict[int, Fused
         raise InputError(f"evaluate.weights: no stream with scores of round {last} ({found}) has a positive weight")
     rounds = {number: inputs.scores_of_round(number) for number in inputs.rounds}
     return {
-        number: fuse(scores, weights)
+        number: fuse(scores, weights, aligned=True)
         for number, scores in rounds.items()
         if any(weights.get(one.stream, 0) > 0 for one in scores)
     }
@@ -176,7 +176,7 @@ def _calibration(inputs: Inputs, headline: Fused) -> dict[str, Any]:
         found["diagnosis"] = {"temperature": temperature, "error": error}
     if set(headline.streams) <= {one.stream for one in inputs.held_out}:
         weights = dict(zip(headline.streams, headline.weights, strict=True))
-        known = fuse(inputs.held_out, weights)
+        known = fuse(inputs.held_out, weights, aligned=True)
         temperature = calibration.fit_temperature(known.probabilities, known.labels)
         after = calibration.reliability(calibration.tempered(headline.probabilities, temperature), headline.labels)
         error = calibration.calibration_error(after)
@@ -270,43 +270,53 @@ def _streams(inputs: Inputs) -> list[dict[str, Any]]:
     return rows
 
 
-def _ensembles(inputs: Inputs, configured: Mapping[int, Fused]) -> list[tuple[dict[str, Any], Fused]]:
-    rows = []
+def _ensembles(inputs: Inputs, configured: Mapping[int, Fused]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows of ``ensembles`` and of ``last``."""
+    last = inputs.rounds[-1]
+    every: list[dict[str, Any]] = []
+    final: list[dict[str, Any]] = []
+    for one in inputs.scores_of_round(last):
+        fused = fuse([one], {one.stream: 1.0}, aligned=True)
+        row = {"name": f"{STREAM_NAMES[one.stream]} alone", **_described(fused), "interval": _interval(fused)}
+        final.append({**row, **_against(fused, configured[last])})
+    for name, number, fused in _fused(inputs, configured):
+        row = {"name": name, "round": number, **_described(fused), "interval": _interval(fused)}
+        every.append(row)
+        if number == last:
+            final.append({**row, "name": f"{name} ensemble", **_against(fused, configured[last])})
+    return every, final
+
+
+def _fused(inputs: Inputs, configured: Mapping[int, Fused]) -> Iterator[tuple[str, int, Fused]]:
+    """Yield name, round and probabilities of every ensemble, one at a time: of 400 classes they are large."""
     for number in inputs.rounds:
+        if number in configured:
+            yield CONFIGURED, number, configured[number]
         scores = inputs.scores_of_round(number)
-        given = {one.stream for one in scores}
-        chosen: dict[str, Mapping[str, float]] = {
-            name: weights for name, weights in PUBLISHED.items() if weights.keys() <= given
-        }
-        uniform = dict.fromkeys(given, 1.0)
-        if len(given) > 1 and not any(proportional(uniform, weights) for weights in chosen.values()):
-            chosen[UNIFORM] = uniform
-        held_out = [one for one in inputs.held_out if one.stream in given]
-        if len(held_out) > 1 and number == inputs.rounds[-1]:
-            chosen[LEARNT] = learnt_weights(held_out)
-        found = {CONFIGURED: configured[number]} if number in configured else {}
-        found |= {name: fuse(scores, weights) for name, weights in chosen.items()}
-        for name, fused in found.items():
-            row = {"name": name, "round": number, **_described(fused), "interval": _interval(fused)}
-            rows.append((row, fused))
-    return rows
+        for name, weights in _combinations(inputs, number).items():
+            yield name, number, fuse(scores, weights, aligned=True)
 
 
-def _last(inputs: Inputs, rows: list[tuple[dict[str, Any], Fused]], headline: Fused) -> list[dict[str, Any]]:
-    alone = []
-    for one in inputs.scores_of_round(inputs.rounds[-1]):
-        fused = fuse([one], {one.stream: 1.0})
-        name = f"{STREAM_NAMES[one.stream]} alone"
-        alone.append(({"name": name, **_described(fused), "interval": _interval(fused)}, fused))
-    together = [({**row, "name": f"{row['name']} ensemble"}, fused) for row, fused in rows]
-    right = _right(headline)
-    found = []
-    for row, fused in alone + together:
-        area = metrics.mean_average_precision(fused.probabilities, fused.labels)
-        same = row["name"] == f"{CONFIGURED} ensemble"
-        against = None if same else asdict(paired(right, _right(fused)))
-        found.append({**row, "mean_average_precision": area, "against": against})
-    return found
+def _combinations(inputs: Inputs, number: int) -> dict[str, Mapping[str, float]]:
+    """Return the weights of each ensemble of a round besides the configured one."""
+    given = {one.stream for one in inputs.scores_of_round(number)}
+    chosen: dict[str, Mapping[str, float]] = {
+        name: weights for name, weights in PUBLISHED.items() if weights.keys() <= given
+    }
+    uniform = dict.fromkeys(given, 1.0)
+    if len(given) > 1 and not any(proportional(uniform, weights) for weights in chosen.values()):
+        chosen[UNIFORM] = uniform
+    held_out = [one for one in inputs.held_out if one.stream in given]
+    if len(held_out) > 1 and number == inputs.rounds[-1]:
+        chosen[LEARNT] = learnt_weights(held_out)
+    return chosen
+
+
+def _against(fused: Fused, headline: Fused) -> dict[str, Any]:
+    """What an ensemble of the last round has besides its row."""
+    area = metrics.mean_average_precision(fused.probabilities, fused.labels)
+    against = None if fused is headline else asdict(paired(_right(headline), _right(fused)))
+    return {"mean_average_precision": area, "against": against}
 
 
 def _without(inputs: Inputs, headline: Fused) -> dict[str, dict[str, Any]]:
@@ -316,7 +326,7 @@ def _without(inputs: Inputs, headline: Fused) -> dict[str, dict[str, Any]]:
     for stream in headline.streams:
         others = {other: weight for other, weight in weights.items() if other != stream}
         if others:
-            found[stream] = asdict(paired(_right(fuse(scores, others)), _right(headline)))
+            found[stream] = asdict(paired(_right(fuse(scores, others, aligned=True)), _right(headline)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,12 @@ class Run:
 
 
 def make_run(
-    folder: Path, made: Experiment, *, samples_per_class: int = 6, skills: tuple[float, ...] = (1.0, 1.6, 2.2)
+    folder: Path,
+    made: Experiment,
+    *,
+    samples_per_class: int = 6,
+    skills: tuple[float, ...] = (1.0, 1.6, 2.2),
+    said: Callable[[np.ndarray, int, float, int], np.ndarray] = probabilities,
 ) -> Run:
     """Write the artifacts of every stream and round of an experiment."""
     classes = len(made.data.classes)
@@ -94,7 +100,7 @@ def make_run(
     for stream_number, stream in enumerate(made.streams):
         for number in range(1, made.rounds + 1):
             seed = 100 * number + stream_number
-            found = probabilities(labels, classes, skills[number - 1], seed)
+            found = said(labels, classes, skills[number - 1], seed)
             key, stage = (stream, number), made.stage_train(stream)
             one = Scores(stream, number, 1, ids, labels, found, history(number, seed))
             run.scores[key] = folder / f"scores-{stream}-{number}"
