@@ -20,6 +20,7 @@ from kubernetes.client.exceptions import ApiException
 from components.contracts.artifact import digest_of
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
+from components.contracts.store import store_for
 from components.runtime.cli import Exchange
 from components.runtime.logs import stage_logger
 from components.train.processes import PROGRAM, arguments, experiment
@@ -118,7 +119,7 @@ def manifest(job: Round, nodes: Nodes) -> dict[str, Any]:
 
 
 def run(job: Round, nodes: Nodes, outputs: Mapping[str, Path], api: client.CustomObjectsApi | None = None) -> None:
-    """Create the TrainJob, or find it, wait until it is over, and put its artifacts at ``outputs``.
+    """Create the TrainJob, or find it, wait until it is over, and move its artifacts to ``outputs``.
 
     Raises:
         InputError: Kubeflow Trainer is not in the cluster, or this account may not use it.
@@ -136,6 +137,15 @@ def run(job: Round, nodes: Nodes, outputs: Mapping[str, Path], api: client.Custo
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(exchange.input(f"{job.output}/{name}"), target, dirs_exist_ok=True)
     jobs.delete(job.name)
+    for name in outputs:
+        _clear(f"{job.output}/{name}")
+
+
+def _clear(uri: str) -> None:
+    try:
+        store_for(uri).remove(uri)
+    except InputError as error:  # the round is complete: a leftover costs space, nothing else
+        _log.warning("%s; the TrainJob's copy could not be removed", error)
 
 
 def folder(environment: Mapping[str, str] = os.environ) -> str:

@@ -214,6 +214,7 @@ def test_a_round_is_created_awaited_collected_and_cleared(
     trainjob.run(job, NODES, outputs, api)
     assert [(path / "manifest.json").read_text() for path in outputs.values()] == list(trainjob.OUTPUTS)
     assert cluster.deleted == [job.name] and not cluster.jobs
+    assert not list((tmp_path / job.name).iterdir()), "the job's copies stay in the bucket"
 
 
 def test_a_task_that_was_evicted_finds_its_job_again(
