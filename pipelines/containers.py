@@ -50,13 +50,13 @@ def containers(request: Request, experiment: Experiment) -> Iterator[Workplace]:
             hand_over(path)
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | {TOKEN_VARIABLE: token}
         options = engine.confined(environment)
-        options["tmpfs"] |= _passable(root)
+        data = request.data.resolve()
+        options["tmpfs"] |= _passable(root, data)
         # KFP mounts the artifacts itself.
         mounts = [Mount(str(path), str(path), "bind") for path in shared[1:]]
-        data = str(request.data.resolve())
+        mounts.append(Mount(str(data), str(data), "bind", read_only=True))
         with agent_service(engine, experiment, token, [Mount("/store", str(service), "bind")]):
-            runner = local.DockerRunner(mounts=[*mounts, Mount(data, data, "bind", read_only=True)], **options)
-            yield Workplace(runner, AGENT_URL, engine.stop)
+            yield Workplace(local.DockerRunner(mounts=mounts, **options), AGENT_URL, engine.stop)
 
 
 def agent_service(
@@ -81,6 +81,6 @@ def hand_over(path: Path) -> None:
         os.chown(path, IMAGE_USER, IMAGE_USER)
 
 
-def _passable(root: Path) -> dict[str, str]:
+def _passable(*mounted: Path) -> dict[str, str]:
     """Return a file system that makes way to mounts below /root, which in images nobody else may enter."""
-    return {"/root": "mode=755"} if Path("/root") in root.parents else {}
+    return {"/root": "mode=755"} if any(Path("/root") in path.parents for path in mounted) else {}

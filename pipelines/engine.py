@@ -7,13 +7,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from docker.client import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest
+from requests import RequestException
 
 from components.contracts.errors import InputError
 from components.runtime.source import source_digest
@@ -46,7 +47,8 @@ class Engine:
 
     def __enter__(self) -> Engine:
         self.stop()  # what a run that was killed left behind
-        self.network = self.client.networks.create(self.name, driver="bridge", labels={LABEL: self._run})
+        with _in_plain_words():
+            self.client.networks.create(self.name, driver="bridge", labels={LABEL: self._run})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,15 +58,16 @@ class Engine:
     def stop(self) -> None:
         """End the run's containers, all at once and each within ``STOP_S`` seconds; then remove what is left."""
         mine = {"label": f"{LABEL}={self._run}"}
-        containers = self.client.containers.list(filters=mine)
-        with ThreadPoolExecutor(len(containers) + 1) as pool:
-            list(pool.map(_end, containers))
-        for left in self.client.containers.list(all=True, filters=mine):
-            with contextlib.suppress(NotFound, APIError):
-                left.remove(force=True)
-        for network in self.client.networks.list(filters=mine):
-            with contextlib.suppress(NotFound, APIError):
-                network.remove()
+        with _in_plain_words():
+            containers = self.client.containers.list(filters=mine)
+            with ThreadPoolExecutor(len(containers) + 1) as pool:
+                list(pool.map(_end, containers))
+            for left in self.client.containers.list(all=True, filters=mine):
+                with contextlib.suppress(NotFound, APIError):
+                    left.remove(force=True)
+            for network in self.client.networks.list(filters=mine):
+                with contextlib.suppress(NotFound, APIError):
+                    network.remove()
 
     def check_images(self, *stages: str) -> None:
         """Raise ``InputError`` unless the images are there and hold the source as it is."""
@@ -98,32 +101,50 @@ class Engine:
     def _has_gpu(self) -> bool:
         return shutil.which("nvidia-smi") is not None and "nvidia" in self.client.info().get("Runtimes", {})
 
-    def run(self, reference: str, command: list[str], **options: Any) -> tuple[int, str]:
-        """Run a container to its end; return its exit status and all that it printed."""
-        container = self.client.containers.run(reference, command, detach=True, **options)
-        try:
-            status = int(container.wait()["StatusCode"])
-            return status, container.logs().decode(errors="replace")
-        finally:
-            container.remove(force=True)
+    def run(self, reference: str, command: list[str], show: Callable[[bytes], None], **options: Any) -> int:
+        """Run a container to its end, giving ``show`` what it prints when it prints it; return its exit status."""
+        with _in_plain_words():
+            container = self.client.containers.run(reference, command, detach=True, **options)
+            try:
+                for output in container.logs(stream=True):
+                    show(output)
+                return int(container.wait()["StatusCode"])
+            finally:
+                container.remove(force=True)
 
     @contextlib.contextmanager
     def service(self, name: str, reference: str, command: list[str], **options: Any) -> Iterator[Any]:
         """Run a container that the others reach under ``name``, from when it is healthy to the block's end."""
         check = {"test": [], "interval": _SECOND // 2}  # the image's own check, oftener
-        container = self.client.containers.create(
-            reference, command, name=f"{self.name}-{name}", healthcheck=check, **options
-        )
-        self.network.disconnect(container)
-        self.network.connect(container, aliases=[name])
+        reached = {self.name: self.client.api.create_endpoint_config(aliases=[name])}
+        with _in_plain_words():
+            container = self.client.containers.create(
+                reference,
+                command,
+                name=f"{self.name}-{name}",
+                healthcheck=check,
+                networking_config=reached,
+                **options,
+            )
         try:
-            container.start()
+            with _in_plain_words():
+                container.start()
             _wait_until_healthy(container, name)
             yield container
         finally:
-            _end(container)
-            with contextlib.suppress(NotFound):
+            with _in_plain_words(), contextlib.suppress(NotFound):
+                _end(container)
                 container.remove(force=True)
+
+
+@contextlib.contextmanager
+def _in_plain_words() -> Iterator[None]:
+    """Turn what the engine answers, and that it does not answer, into one line."""
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        reason = getattr(error, "explanation", None) or error
+        raise InputError(f"container engine: {' '.join(str(reason).split())}") from None
 
 
 def user() -> str:

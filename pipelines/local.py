@@ -94,11 +94,7 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
     if not request.data.exists():
         raise InputError(f"{request.data}: no such file or folder")
     home = request.root / experiment.name
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--root: {request.root}: cannot be written: {error.strerror}") from None
-    with _only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
+    with only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
         _announce(experiment, log, console)
         _set_environment(experiment, home)
         with (
@@ -190,8 +186,12 @@ def _cores() -> int:
 
 
 @contextlib.contextmanager
-def _only_run(home: Path, name: str) -> Iterator[None]:
-    """Refuse a second run of the same experiment at the same time: both would go on from the same saved rounds."""
+def only_run(home: Path, name: str) -> Iterator[None]:
+    """Make the folder of a run; refuse a second run of the same experiment there, which would get in its way."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--root: {home.parent}: cannot be written: {error.strerror}") from None
     with (home / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
