@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.targets) - {*STAGES, *OTHERS}:
         parser.error(f"STAGE: found {', '.join(unknown)}, expected {', '.join([*STAGES, *OTHERS])}")
-    torch = arguments.torch if arguments.cuda else f"{arguments.torch}+cpu"
+    torch = wanted_torch(arguments.torch, arguments.cuda)
     try:
         client = _client()
         if "train" in arguments.targets and not arguments.cuda:
@@ -47,6 +47,16 @@ def main() -> None:
                 _build(client, target, arguments.prefix, [*secrets, *_arguments(target, arguments.base, torch)])
     except BuildError as error:
         sys.exit(f"error: {error}")
+
+
+def wanted_torch(locked: str, cuda: bool) -> str:
+    """Return the requirement of torch's build with CUDA, or of the one without.
+
+    An index may call the former 2.13.0 or 2.13.0+cu130. ``==2.13.0`` alone would take 2.13.0+cpu before either,
+    where an earlier build has left that in docker/wheels.
+    """
+    version = locked.partition("==")[2]
+    return f"{locked},!={version}+cpu" if cuda else f"{locked}+cpu"
 
 
 class BuildError(Exception):
