@@ -9,10 +9,12 @@ suite=${2:-bookworm}
 for tool in docker mmdebstrap; do
     command -v "$tool" >/dev/null || { echo "error: $tool is missing: apt-get install docker.io mmdebstrap" >&2; exit 1; }
 done
+[[ $(id -u) -eq 0 ]] || { echo "error: only root can make a base image" >&2; exit 1; }
+docker info >/dev/null 2>&1 || { echo "error: no container engine; start one, such as dockerd" >&2; exit 1; }
 sources=/etc/apt/sources.list.d/debian.sources
 mirror=${MIRROR:-$(awk '/^URIs:/ { print $2; exit }' "$sources" 2>/dev/null || true)}
-mirror=${mirror:-$(awk '$1 == "deb" && $2 ~ /^http/ { print $2; exit }' /etc/apt/sources.list 2>/dev/null || true)}
-[[ -n $mirror ]] || { echo "error: no Debian mirror in $sources; say which with MIRROR=" >&2; exit 1; }
+mirror=${mirror:-$(awk '$1 == "deb" && match($0, /https?:[^ ]+/) { print substr($0, RSTART, RLENGTH); exit }' /etc/apt/sources.list 2>/dev/null || true)}
+[[ -n $mirror ]] || { echo "error: no Debian mirror in /etc/apt; say which with MIRROR=" >&2; exit 1; }
 
 # Unpacking writes many small files twice; memory takes them faster than a disk.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1700000000}
