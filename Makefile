@@ -48,7 +48,7 @@ settings  = $(foreach setting,$(SET),--set '$(setting)')
 .DEFAULT_GOAL := help
 .PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz install-llm \
 	bench-agent bench-preprocess bench-recogniser bench-loop bench-report \
-	images base-image run-docker compose test-containers bench-s3
+	images base-image run-docker compose test-containers bench-s3 bench-containers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -139,6 +139,9 @@ bench-report: $(INSTALL) ## the report of 6 streams, 3 rounds, 20,000 samples an
 
 bench-s3: $(INSTALL) ## large objects through the store against a plain copy by the same client: [MB=512]
 	@$(BIN)/python tests/benchmarks/s3_throughput.py $(if $(MB),--mb $(MB))
+
+bench-containers: $(INSTALL) ## each stage in a container against the same in a process (first: make images): [DATA=… CONFIG=…] [SET="train.epochs=2 …"]
+	@$(BIN)/python tests/benchmarks/containers.py $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') $(settings)
 
 lint: $(INSTALL) ## formatting, style, types, the Dockerfile
 	@$(BIN)/ruff format --check .
