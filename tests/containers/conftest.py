@@ -17,6 +17,18 @@ from docker.errors import DockerException, ImageNotFound
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "python:3.11-slim"
+FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for what is measured on the way."""
+    config.stash[FIGURES] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what was measured, which no test judges: sizes and times of the builds, times of the runs."""
+    for line in config.stash[FIGURES]:
+        terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +51,7 @@ def engine() -> Iterator[DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def images(engine: DockerClient) -> DockerClient:
+def images(engine: DockerClient, pytestconfig: pytest.Config) -> DockerClient:
     """The engine, with the images of this source."""
     try:
         engine.images.get(BASE)
@@ -51,11 +63,15 @@ def images(engine: DockerClient) -> DockerClient:
             subprocess.run([ROOT / "docker" / "base_image.sh"], check=True)
     torch = re.search(r"^TORCH +:= (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert torch
-    subprocess.run([sys.executable, ROOT / "docker" / "build.py", "--torch", torch.group(1)], check=True)
+    build = [sys.executable, ROOT / "docker" / "build.py", "--torch", torch.group(1)]
+    built = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True)
+    pytestconfig.stash[FIGURES] += built.stdout.replace(" ...\n...", ":").splitlines()
     return engine
 
 
 @pytest.fixture(scope="session")
-def runs(images: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(images: DockerClient, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Runs]:
     """Runs of the pipeline in processes, in containers and through a bucket, each done once."""
-    return Runs(tmp_path_factory.mktemp("runs"))
+    done = Runs(images, tmp_path_factory.mktemp("runs"))
+    yield done
+    pytestconfig.stash[FIGURES] += [f"{name}: {seconds:.0f} s" for name, seconds in done.seconds.items()]

@@ -32,6 +32,7 @@ class Experiment:
 class Runs:
     """Runs below one folder; each is done when first asked for."""
 
+    client: DockerClient
     root: Path
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -45,12 +46,8 @@ class Runs:
 
     def bucket(self, experiment: Experiment) -> Path:
         """Run it as ``make compose`` does."""
-        client = DockerClient.from_env()
-        network = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
-        client.close()
-        server = [sys.executable, "tests/store/swift_server.py", "--host", network, "lab"]
         command = [sys.executable, "-m", "pipelines", "compose", "--to", "s3://lab/trial"]
-        return self._run("bucket", experiment, [*server, *command])
+        return self._run("bucket", experiment, beside_a_server(self.client, command))
 
     def _run(self, kind: str, experiment: Experiment, command: list[str]) -> Path:
         root = self.root / kind / experiment.name
@@ -65,6 +62,12 @@ class Runs:
         assert done.returncode == 0, f"{kind}: {done.stderr[-3000:]}"
         self.seconds[f"{experiment.name} in {kind}"] = time.monotonic() - started
         return root
+
+
+def beside_a_server(client: DockerClient, command: list[str]) -> list[str]:
+    """Return what runs a command beside an S3 server that containers reach and that has the bucket ``lab``."""
+    network = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
+    return [sys.executable, "tests/store/swift_server.py", "--host", network, "lab", *command]
 
 
 def results(root: Path, experiment: Experiment) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from container_runs import Experiment, Runs
+from container_runs import ROOT, Experiment, Runs, beside_a_server
 from docker.client import DockerClient
 from docker.types import Mount
 
 from components.contracts.artifact import digest
 from components.runtime.task import image
 from pipelines.containers import hand_over
-from pipelines.engine import user
+from pipelines.engine import LABEL, user
 
-CONFIG = Path(__file__).resolve().parents[2] / "pipelines" / "configs" / "demo.yaml"
+CONFIG = ROOT / "pipelines" / "configs" / "demo.yaml"
 EXPERIMENT = Experiment("demo", settings=("train.epochs=2",))
 ENDED_BY_SIGTERM = 143
 
@@ -81,6 +85,21 @@ def test_the_service(images: DockerClient) -> None:
         wait_for(lambda: b"running on" in container.logs() or b"jobs at once" in container.logs(), "the service serves")
         time.sleep(1.0)
         assert stop(container) == 0
+
+
+def test_the_command_that_started_them(images: DockerClient, tmp_path: Path) -> None:
+    """SIGTERM ends ``pipelines compose``, and its containers and network with it."""
+    root = tmp_path / "runs"
+    words = [sys.executable, "-m", "pipelines", "compose", "--to", "s3://lab/trial", "--root", str(root)]
+    command = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(tmp_path / "pid"), *words]
+    mine = {"label": f"{LABEL}=compose {root / 'demo'}"}
+    with subprocess.Popen(beside_a_server(images, command), cwd=ROOT) as running:
+        wait_for(lambda: len(images.containers.list(filters=mine)) == 2 or running.poll() is not None, "a stage runs")
+        assert running.poll() is None
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+        assert running.wait(timeout=60) == ENDED_BY_SIGTERM
+    assert not images.containers.list(all=True, filters=mine)
+    assert not images.networks.list(filters=mine)
 
 
 def test_training_goes_on_where_it_was(images: DockerClient, runs: Runs, tmp_path: Path) -> None:

@@ -219,6 +219,7 @@ def main() -> int:
             Minio(address, server.access_key, server.secret_key, secure=False, region="us-east-1").make_bucket(
                 arguments.bucket
             )
+            signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the command, which may have to clear up
             return subprocess.run(arguments.command, env=os.environ | server.environment(), check=False).returncode
         finally:
             server.kill()
