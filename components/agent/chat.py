@@ -30,7 +30,8 @@ from components.agent.endpoint import (
     UnavailableError,
     check_url,
 )
-from components.agent.metrics import LLM_CACHE_HITS, LLM_COST, LLM_REFUSALS, LLM_TOKENS
+from components.agent.limit import Limit
+from components.agent.metrics import LLM_CACHE_HITS, LLM_COST, LLM_LIMIT, LLM_REFUSALS, LLM_TOKENS
 from components.agent.prompts import Message, Prompts, answer_schema, load_prompts
 from components.agent.providers import LOGGER, UNOBSERVED, Answer, Observer, Question, Reply, StoppedError
 from components.agent.selector import complaint
@@ -47,9 +48,6 @@ REPAIRED = "usable after repair turn"
 """How the note of an answer begins that was not usable at once; the number of the turn follows."""
 LONGEST_QUOTE = 2000
 """Characters of an unusable answer that are quoted back: a runaway answer must not fill the context."""
-
-FAILURES_OF_AN_OUTAGE = 3
-"""After so many requests in a row that failed for good, the endpoint counts as down and is left alone."""
 
 
 @dataclass
@@ -103,33 +101,38 @@ class ChatProvider:
         # The memory of answers is read and written in threads: as many as questions may need it at once.
         threads = ThreadPoolExecutor(self._config.concurrency, thread_name_prefix="memory")
         asyncio.get_running_loop().set_default_executor(threads)
-        async with openai.AsyncOpenAI(
-            base_url=self._url,
-            api_key=self._key or "none",
-            timeout=self._config.timeout_s,
-            max_retries=0,
-        ) as client:
-            session = _Session(self._config, self._cache, self._endpoint(client, observer), observer)
-            done = 0
+        limit = Limit(self._config.concurrency, LLM_LIMIT.labels(self._config.model))
+        client = openai.AsyncOpenAI(
+            base_url=self._url, api_key=self._key or "none", timeout=self._config.timeout_s, max_retries=0
+        )
+        with limit:
+            async with client:
+                return await self._ask_through(self._endpoint(client, limit, observer), questions, report, observer)
 
-            async def answered(question: Question) -> Reply | None:
-                nonlocal done
-                try:
-                    reply = await session.reply(question)
-                except StoppedError:
-                    return None  # the others still end what they have sent
-                done += 1
-                observer.replied(reply)
-                report(done, question.name)
-                return reply
+    async def _ask_through(
+        self, endpoint: Endpoint, questions: Sequence[Question], report: Reporter, observer: Observer
+    ) -> list[Reply]:
+        session = _Session(self._config, self._cache, endpoint, observer)
+        done = 0
 
-            replies = await asyncio.gather(*(answered(question) for question in questions))
+        async def answered(question: Question) -> Reply | None:
+            nonlocal done
+            try:
+                reply = await session.reply(question)
+            except StoppedError:
+                return None  # the others still end what they have sent
+            done += 1
+            observer.replied(reply)
+            report(done, question.name)
+            return reply
+
+        replies = await asyncio.gather(*(answered(question) for question in questions))
         LOGGER.info("%d answers from the endpoint, %d from the cache", session.bought, session.found)
         if any(reply is None for reply in replies):
             raise StoppedError
         return [reply for reply in replies if reply]
 
-    def _endpoint(self, client: openai.AsyncOpenAI, observer: Observer) -> Endpoint:
+    def _endpoint(self, client: openai.AsyncOpenAI, limit: Limit, observer: Observer) -> Endpoint:
         async def record(request: Request, latency_s: float, outcome: ChatCompletion | str) -> None:
             turn = outcome if isinstance(outcome, str) else read_turn(outcome, endpoint.redact)
             fields = {"source": "endpoint", "latency_s": round(latency_s, 3)}
@@ -138,7 +141,7 @@ class ChatProvider:
         async def pause(seconds: float) -> None:
             await _pause(seconds, observer)
 
-        endpoint = Endpoint(client, self._key, self._config.timeout_s, self._backoff_s, record, pause)
+        endpoint = Endpoint(client, self._key, self._config.timeout_s, self._backoff_s, limit, record, pause)
         return endpoint
 
 
@@ -151,8 +154,6 @@ class _Session:
     endpoint: Endpoint
     observer: Observer
     prompts: Prompts = field(default_factory=load_prompts)
-    down: str = ""
-    failures: int = 0
     bought: int = 0
     found: int = 0
 
@@ -209,17 +210,8 @@ class _Session:
             request = self._request(messages, question, structured=structured)
             if turn := await self._remembered(request):
                 return request, turn
-        if self.down:
-            raise UnavailableError(f"not sent: {self.down}")
-        try:
-            request, turn = await self._adapted(messages, question)
-        except UnavailableError as error:
-            self.failures += error.outage
-            if error.final or self.failures >= FAILURES_OF_AN_OUTAGE:
-                self._give_up(error)
-            raise
-        self.failures = 0
-        return request, turn
+        self.endpoint.check()
+        return await self._adapted(messages, question)
 
     def _forms(self) -> tuple[bool, ...]:
         """Return the forms, structured or not, in which a question may have been asked before."""
@@ -295,11 +287,6 @@ class _Session:
             if self.parameters.pop(name, None) is not None:
                 LOGGER.warning("the endpoint rejects the parameter %s; asking without it", name)
 
-    def _give_up(self, reason: UnavailableError) -> None:
-        if not self.down:
-            self.down = self.endpoint.note(reason)
-            LOGGER.warning("the endpoint is left alone for the rest of this round: %s", self.down)
-
 
 async def _record(
     cache: AnswerCache, config: AgentConfig, request: Request, outcome: Turn | str, **fields: Any
@@ -328,6 +315,7 @@ def _check(observer: Observer) -> None:
 async def _pause(seconds: float, observer: Observer) -> None:
     """Wait, however long a server asks for, but not beyond the end of the round."""
     until = time.monotonic() + seconds
+    _check(observer)
     while (left := until - time.monotonic()) > 0:
-        _check(observer)
         await asyncio.sleep(min(left, 0.2))
+        _check(observer)

@@ -21,7 +21,9 @@ import openai
 from openai.types.chat import ChatCompletion
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from components.agent.limit import Limit
 from components.agent.metrics import LLM_LATENCY, LLM_REQUESTS, LLM_RETRIES
+from components.agent.providers import LOGGER
 from components.contracts.errors import InputError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -29,6 +31,10 @@ HOSTED_URL = "https://api.openai.com/v1"
 ATTEMPTS = 4
 LONGEST_WAIT_S = 120.0
 LONGEST_NOTE = 300
+FAILURES_OF_AN_OUTAGE = 3
+"""After so many requests in a row that failed for good, the endpoint counts as down and is left alone."""
+SILENCES_OF_AN_OUTAGE = 6
+"""Likewise after so many time-outs, one after another, without any sign of life in between."""
 
 Request = dict[str, Any]
 
@@ -60,28 +66,55 @@ class _BadBodyError(Exception):
     """A success status with a body that is no chat completion, as proxies and overloaded servers send."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Endpoint:
     """Sends requests through ``client``; ``key`` is what must never be quoted.
 
-    ``record`` is awaited after each try with the request, its latency in seconds, and the completion or what
-    went wrong in words; ``pause`` waits between two tries.
+    ``timeout_s`` is that of each try, from when it is sent; until ``limit`` has room for it, it waits as long as it
+    takes. ``record`` is awaited after each try with the request, its latency in seconds, and the completion or what
+    went wrong in words; ``pause`` waits between two tries, and for no time before each: it may end them all. ``down``
+    says why the endpoint is left alone, if it is.
     """
 
     client: openai.AsyncOpenAI
     key: str
     timeout_s: float
     backoff_s: float
+    limit: Limit
     record: Callable[[Request, float, ChatCompletion | str], Awaitable[None]]
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    pause: Callable[[float], Awaitable[None]]
+    down: str = ""
+    _failures: int = 0
+    _silences: int = 0
 
     async def send(self, request: Request) -> ChatCompletion:
         """Send a request, again if the failure may pass.
 
         Raises:
             RejectedError: status 400 or 422, for the caller to judge.
-            UnavailableError: any other failure that stays.
+            UnavailableError: any other failure that stays, or the endpoint is down.
         """
+        try:
+            completion = await self._send_until_answered(request)
+        except UnavailableError as error:
+            self._failures += error.outage
+            if error.final or self._failures >= FAILURES_OF_AN_OUTAGE:
+                self._give_up(error)
+            raise
+        self._failures = 0
+        return completion
+
+    def check(self) -> None:
+        """Raise ``UnavailableError`` if the endpoint is down."""
+        if self.down:
+            raise UnavailableError(f"not sent: {self.down}")
+
+    def _give_up(self, reason: UnavailableError) -> None:
+        if not self.down:
+            self.down = self.note(reason)
+            LOGGER.warning("the endpoint is left alone for the rest of this round: %s", self.down)
+
+    async def _send_until_answered(self, request: Request) -> ChatCompletion:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(ATTEMPTS),
             retry=retry_if_exception(_may_pass),
@@ -100,14 +133,33 @@ class Endpoint:
             raise UnavailableError(f"{_describe(error)}, {ATTEMPTS} tries", outage=True) from None
 
     async def _try(self, request: Request) -> ChatCompletion:
-        started = time.monotonic()
-        try:
-            completion = await self._send_once(request)
-        except (openai.APIError, _BadBodyError, TimeoutError) as error:
-            await self._count(request, time.monotonic() - started, _outcome(error), self.note(_describe(error)))
-            raise
-        await self._count(request, time.monotonic() - started, "answered", completion)
+        async with self.limit.slot() as slot:
+            await self.pause(0.0)
+            self.check()
+            started = time.monotonic()
+            try:
+                completion = await self._send_once(request)
+            except (openai.APIError, _BadBodyError, TimeoutError) as error:
+                await self._count(request, time.monotonic() - started, _outcome(error), self.note(_describe(error)))
+                self._take_in(error, slot)
+                raise
+            latency_s = time.monotonic() - started
+            self.limit.answered()
+            self._silences = 0
+        await self._count(request, latency_s, "answered", completion)
         return completion
+
+    def _take_in(self, error: Exception, slot: int) -> None:
+        """Learn from a failure how much the endpoint bears, and whether it lives."""
+        timed_out = isinstance(error, openai.APITimeoutError | TimeoutError)
+        busy = isinstance(error, openai.APIStatusError) and error.status_code in (429, 503) and not _is_final(error)
+        news = (timed_out or busy) and self.limit.overloaded(slot)
+        if not timed_out:
+            self._silences = 0
+        elif news:
+            self._silences += 1
+            if self._silences >= SILENCES_OF_AN_OUTAGE:
+                raise UnavailableError(f"no answer in time, {self._silences} times in a row", final=True)
 
     async def _count(self, request: Request, latency_s: float, outcome: str, came: ChatCompletion | str) -> None:
         LLM_REQUESTS.labels(request["model"], outcome).inc()

@@ -23,6 +23,11 @@ LLM_COST = Counter("skeletonagent_llm_cost", "Money spent, in the currency of th
 LLM_LATENCY = Histogram(
     "skeletonagent_llm_latency_seconds", "Time of each try, failed ones too", _MODEL, buckets=_SECONDS
 )
+LLM_LIMIT = Gauge(
+    "skeletonagent_llm_limit",
+    "Requests that may be under way at once, of all rounds together; it falls where the LLM is overloaded",
+    _MODEL,
+)
 LLM_CACHE_HITS = Counter("skeletonagent_llm_cache_hits", "Questions that were answered before and cost nothing", _MODEL)
 
 CONSTRAINTS = Counter(

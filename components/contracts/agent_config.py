@@ -28,7 +28,9 @@ class AgentConfig(Section):
     comes from the environment variable ``OPENAI_API_KEY`` only. ``structured_output``: ``schema`` demands
     the JSON schema of the server, ``text`` only asks for it in words, ``auto`` begins with the schema and
     goes on in words where the server has none. ``parameters`` are sent along as they are (``temperature``,
-    ``seed``, ``max_tokens`` …); one that the server rejects by name is left out from then on.
+    ``seed``, ``max_tokens`` …); one that the server rejects by name is left out from then on. At most ``concurrency``
+    requests are under way at once, fewer while the endpoint is overloaded (answers that take longer than ``timeout_s``,
+    status 429 or 503).
 
     The Questioner keeps, per class, the ``top_k`` classes most confused with it whose confusions number at
     least ``min_count`` and make up at least ``min_share`` of its samples. A class that was told apart before
@@ -51,7 +53,7 @@ class AgentConfig(Section):
     structured_output: Literal["auto", "schema", "text"] = "auto"
     parameters: dict[str, bool | int | float | str] = {}
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    concurrency: Positive = 8
+    concurrency: Positive = 16
     top_k: Positive = 3
     min_count: Positive = 1
     min_share: Fraction = 0.0

@@ -23,7 +23,7 @@ from components.contracts.artifact import canonical_json, digest
 
 KEY = "sk-secret-0123456789"
 CLASSES = tuple(f"motion {number}" for number in range(48))
-TIMEOUT_S = 2.0  # long for a loopback, since a busy machine must not add faults of its own
+TIMEOUT_S = 1.0  # long for a loopback, since a busy machine must not add faults of its own
 
 
 def stall(request: dict[str, Any]) -> Response:
