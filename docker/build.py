@@ -94,7 +94,9 @@ def _secrets(folder: Path) -> list[str]:
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
-    settings = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", listed, re.MULTILINE))
+    settings: dict[str, str] = {}
+    for scope in ("global", "install", ":env:"):  # as pip does, the later wins
+        settings |= re.findall(rf"^{scope}\.([\w-]+)='(.*)'$", listed, re.MULTILINE)
     certificates = settings.pop("cert", None) or os.environ.get("SSL_CERT_FILE")
     for local in ("find-links", "cache-dir", "config-file", "require-virtualenv", "user"):
         settings.pop(local, None)

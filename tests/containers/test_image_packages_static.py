@@ -21,8 +21,9 @@ STAGES = ("preprocess", "train", "agent", "evaluate")
 TORCH = re.search(r"^TORCH +:= (\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 ENGINE = """#!{python}
 import json, sys
+secrets = [open(word[len("id=pip,src="):]).read() for word in sys.argv if word.startswith("id=pip,")]
 with open({log!r}, "a") as log:
-    print(json.dumps(sys.argv[1:]), file=log)
+    print(json.dumps(sys.argv[1:] + secrets), file=log)
 print(1000000)
 """
 
@@ -38,13 +39,17 @@ def script(name: str) -> ModuleType:
 
 @pytest.fixture
 def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Return how build.py calls the engine for ``train``: [without CUDA, with it]."""
+    """Return how build.py calls the engine for ``train``, last pip's settings: [without CUDA, with it]."""
     assert TORCH
     client, log = tmp_path / "bin" / "docker", tmp_path / "calls"
     client.parent.mkdir()
     client.write_text(ENGINE.format(python=sys.executable, log=str(log)))
     client.chmod(0o755)
     monkeypatch.setenv("PATH", str(client.parent), prepend=":")
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = https://config.example/simple\nretries = 7\nfind-links = /wheels-here\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://environment.example/simple")
     build = script("build")
     wheels = tmp_path / "wheels"
     wheels.mkdir()
@@ -79,6 +84,16 @@ def test_every_argument_is_known_to_the_dockerfile(builds: list[list[str]]) -> N
         arguments = build_arguments(call)
         assert set(arguments) <= known
         assert all(arguments.values())
+
+
+def test_pip_in_the_build_has_the_settings_of_this_machine(builds: list[list[str]]) -> None:
+    """The environment's before the file's, and no folder of this machine; by a secret, not by an argument."""
+    for *call, settings in builds:
+        assert "index-url = https://environment.example/simple\n" in settings
+        assert "retries = 7\n" in settings
+        assert "config.example" not in settings
+        assert "/wheels-here" not in settings
+        assert ".example" not in " ".join(call)
 
 
 def closure(names: list[str]) -> dict[str, list[Requirement]]:
