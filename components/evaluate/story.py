@@ -53,7 +53,8 @@ def _trained(metrics: dict[str, Any]) -> str:
     samples = f"{some(data['train_samples'], 'sample')} of " if data["train_samples"] is not None else ""
     text = f"{some(len(training), 'stream')}: {streams}; {samples}{some(len(data['classes']), 'class', 'classes')}, "
     if data["held_out_samples"]:
-        text += f"{some(data['held_out_samples'], 'sample')} of the training split held out, "
+        held_out, whole = data["held_out_samples"], data["train_samples"] is not None
+        text += f"{f'{held_out} of them' if whole else some(held_out, 'training sample')} held out from training, "
     text += f"protocol “{data['protocol_label']}”"
     if ours:
         epochs, seeds = {one["epochs"] for one in ours}, {one["seed"] for one in ours}
@@ -82,7 +83,8 @@ def _learnt(metrics: dict[str, Any]) -> str:
         return ""
     weights = ", ".join(f"{stream} {weight:.2f}" for stream, weight in zip(row["streams"], row["weights"], strict=True))
     known = some(metrics["data"]["held_out_samples"], "held-out training sample")
-    return f" With weights learnt from {known} ({weights}) it is {percent(row['top1'])}."
+    top1, against = percent(row["top1"]), p_value(row["against"]["p_value"])
+    return f" With weights learnt from {known} ({weights}) it is {top1}, {against}."
 
 
 def by(metrics: dict[str, Any]) -> str:

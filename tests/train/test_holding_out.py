@@ -123,7 +123,7 @@ def test_weights_and_temperature_are_learnt_from_it(
     assert sum(learnt["weights"]) == pytest.approx(1, abs=1e-3)
     assert made.metrics["calibration"]["held_out"]["samples"] == made.metrics["data"]["held_out_samples"] == HELD_OUT
     trained_on, good = (answer.text for answer in story(made.metrics)[:2])
-    assert "12 samples of the training split held out" in trained_on
+    assert "42 samples of 6 classes, 12 of them held out from training" in trained_on
     assert "With weights learnt from 12 held-out training samples (j 0." in good
     assert "are those under which the labels of 12 held-out training samples" in made.html.replace("“learnt”", "are")
 
