@@ -13,6 +13,9 @@ from components.contracts.skeleton import STREAM_NAMES
 _WIDTH, _HEIGHT = 720.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 24.0, 40.0
 
+History = dict[str, list[dict[str, Any]]]
+"""Per stream, the records of its epochs, as in ``metrics["history"]``."""
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -42,19 +45,25 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A line chart over epochs."""
+class Frame:
+    """A picture's size and, within it, the four sides of the axes, in SVG units; ``y_ticks`` of the upright axis."""
 
-    label: str
-    unit: str
     width: float
     height: float
     left: float
     right: float
     top: float
     bottom: float
-    x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True)
+class Chart(Frame):
+    """A line chart over epochs."""
+
+    label: str
+    unit: str
+    x_ticks: tuple[Tick, ...]
     boundaries: tuple[Tick, ...]
     series: tuple[Series, ...]
 
@@ -73,17 +82,10 @@ class Slope:
 
 
 @dataclass(frozen=True)
-class Slopes:
+class Slopes(Frame):
     """Confusions over rounds."""
 
-    width: float
-    height: float
-    left: float
-    right: float
-    top: float
-    bottom: float
     rounds: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
     lines: tuple[Slope, ...]
 
 
@@ -116,74 +118,86 @@ class Whisker:
     at: float
 
 
+class _Axes:
+    """The axes of a chart over epochs, whose upright axis begins at 0 and ends at ``top``."""
+
+    def __init__(self, history: History, top: float) -> None:
+        self.epochs = sorted({record["epoch"] for records in history.values() for record in records})
+        self.ends: dict[int, int] = {}  # of each round, its last epoch
+        for record in (record for records in history.values() for record in records):
+            self.ends[record["round"]] = max(record["epoch"], self.ends.get(record["round"], 0))
+        self._top = top
+
+    def x(self, epoch: float) -> float:
+        first, last = self.epochs[0], self.epochs[-1]
+        share = 0.5 if first == last else (epoch - first) / (last - first)
+        return _LEFT + (_WIDTH - _LEFT - _RIGHT) * share
+
+    def y(self, value: float) -> float:
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / self._top)
+
+    def line(self, records: Sequence[dict[str, Any]], value: str) -> str:
+        return _path([(self.x(record["epoch"]), self.y(record[value])) for record in records])
+
+    def chart(self, label: str, unit: str, y_ticks: tuple[Tick, ...], series: Sequence[Series]) -> Chart:
+        every = max(1, -(-len(self.epochs) // 12))
+        boundaries = [number for number in sorted(self.ends) if number + 1 in self.ends]
+        return Chart(
+            width=_WIDTH,
+            height=_HEIGHT,
+            left=_LEFT,
+            right=_WIDTH - _RIGHT,
+            top=_TOP,
+            bottom=_HEIGHT - _BOTTOM,
+            y_ticks=y_ticks,
+            label=label,
+            unit=unit,
+            x_ticks=tuple(Tick(self.x(epoch), str(epoch)) for epoch in self.epochs if epoch % every == 0),
+            boundaries=tuple(Tick(self.x(self.ends[one] + 0.5), f"round {one} | {one + 1}") for one in boundaries),
+            series=tuple(series),
+        )
+
+
 def accuracy_chart(metrics: dict[str, Any]) -> Chart | None:
     """Training top-1 per epoch, and test top-1 at the end of each round; None without a training history."""
-    history: dict[str, list[dict[str, Any]]] = metrics["history"]
-    epochs = _epochs(history)
-    if not epochs:
+    history: History = metrics["history"]
+    if not any(history.values()):
         return None
-    x, y = _x_scale(epochs), _y_scale(1.0)
-    ends = _round_ends(history)
+    axes = _Axes(history, 1.0)
 
     def markers(name: str, rows: list[dict[str, Any]]) -> tuple[Marker, ...]:
         return tuple(
-            Marker(x(ends[row["round"]]), y(row["top1"]), f"{name}, test, round {row['round']}: {row['top1']:.1%}")
+            Marker(
+                axes.x(axes.ends[row["round"]]),
+                axes.y(row["top1"]),
+                f"{name}, test, round {row['round']}: {row['top1']:.1%}",
+            )
             for row in rows
-            if row["round"] in ends
+            if row["round"] in axes.ends
         )
 
     series = []
     for stream, records in history.items():
-        points = [(x(record["epoch"]), y(record["top1"])) for record in records]
-        tested = [row for row in metrics["streams"] if row["stream"] == stream]
-        series.append(Series(stream, STREAM_NAMES[stream], _path(points), markers(STREAM_NAMES[stream], tested)))
+        tested, name = [row for row in metrics["streams"] if row["stream"] == stream], STREAM_NAMES[stream]
+        series.append(Series(stream, name, axes.line(records, "top1"), markers(name, tested)))
     ensemble = [row for row in metrics["ensembles"] if row["name"] == "configured"]
     if any(len(row["streams"]) > 1 for row in ensemble):
         series.append(Series("ensemble", "ensemble", "", markers("ensemble", ensemble)))
-    ticks = tuple(Tick(y(share / 100), f"{share}") for share in range(0, 101, 20))
-    return _chart("Top-1 accuracy per training epoch", "top-1 (%)", x, epochs, ends, ticks, series)
+    ticks = _ticks(lambda percent: axes.y(percent / 100), 20, 100)
+    return axes.chart("Top-1 accuracy per training epoch", "top-1 (%)", ticks, series)
 
 
 def loss_chart(metrics: dict[str, Any]) -> Chart | None:
     """Training loss per epoch; None without a training history."""
-    history: dict[str, list[dict[str, Any]]] = metrics["history"]
-    epochs = _epochs(history)
-    if not epochs:
+    history: History = metrics["history"]
+    if not any(history.values()):
         return None
     step, top = _nice_scale(max(record["loss"] for records in history.values() for record in records))
-    x, y = _x_scale(epochs), _y_scale(top)
+    axes = _Axes(history, top)
     series = [
-        Series(stream, STREAM_NAMES[stream], _path([(x(record["epoch"]), y(record["loss"])) for record in records]), ())
-        for stream, records in history.items()
+        Series(stream, STREAM_NAMES[stream], axes.line(records, "loss"), ()) for stream, records in history.items()
     ]
-    ticks = tuple(Tick(y(step * number), f"{step * number:g}") for number in range(round(top / step) + 1))
-    return _chart("Training loss per epoch", "loss", x, epochs, _round_ends(history), ticks, series)
-
-
-def _epochs(history: dict[str, list[dict[str, Any]]]) -> list[int]:
-    return sorted({record["epoch"] for records in history.values() for record in records})
-
-
-def _round_ends(history: dict[str, list[dict[str, Any]]]) -> dict[int, int]:
-    """Round → its last epoch."""
-    ends: dict[int, int] = {}
-    for records in history.values():
-        for record in records:
-            ends[record["round"]] = max(record["epoch"], ends.get(record["round"], 0))
-    return ends
-
-
-def _x_scale(epochs: Sequence[int]) -> Callable[[float], float]:
-    first, last = epochs[0], epochs[-1]
-    span = _WIDTH - _LEFT - _RIGHT
-    if first == last:
-        return lambda epoch: _LEFT + span / 2
-    return lambda epoch: _LEFT + span * (epoch - first) / (last - first)
-
-
-def _y_scale(top: float) -> Callable[[float], float]:
-    span = _HEIGHT - _TOP - _BOTTOM
-    return lambda value: _TOP + span * (1 - value / top)
+    return axes.chart("Training loss per epoch", "loss", _ticks(axes.y, step, top), series)
 
 
 def _nice_scale(largest: float) -> tuple[float, float]:
@@ -194,38 +208,12 @@ def _nice_scale(largest: float) -> tuple[float, float]:
     return step, step * float(np.ceil(max(largest, 1e-9) / step))
 
 
+def _ticks(place: Callable[[float], float], step: float, top: float) -> tuple[Tick, ...]:
+    return tuple(Tick(place(step * number), f"{step * number:g}") for number in range(round(top / step) + 1))
+
+
 def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-
-
-def _chart(
-    label: str,
-    unit: str,
-    x: Callable[[float], float],
-    epochs: Sequence[int],
-    ends: dict[int, int],
-    y_ticks: tuple[Tick, ...],
-    series: Sequence[Series],
-) -> Chart:
-    every = max(1, -(-len(epochs) // 12))
-    return Chart(
-        label=label,
-        unit=unit,
-        width=_WIDTH,
-        height=_HEIGHT,
-        left=_LEFT,
-        right=_WIDTH - _RIGHT,
-        top=_TOP,
-        bottom=_HEIGHT - _BOTTOM,
-        x_ticks=tuple(Tick(x(epoch), str(epoch)) for epoch in epochs if epoch % every == 0),
-        y_ticks=y_ticks,
-        boundaries=tuple(
-            Tick(x(ends[number] + 0.5), f"round {number} | {number + 1}")
-            for number in sorted(ends)
-            if number + 1 in ends
-        ),
-        series=tuple(series),
-    )
 
 
 def slopes(metrics: dict[str, Any]) -> Slopes | None:
@@ -268,7 +256,7 @@ def slopes(metrics: dict[str, Any]) -> Slopes | None:
         top=top,
         bottom=bottom,
         rounds=tuple(Tick(x, f"round {number}") for number, x in across.items()),
-        y_ticks=tuple(Tick(height(step * place), f"{step * place:g}") for place in range(round(highest / step) + 1)),
+        y_ticks=_ticks(height, step, highest),
         lines=tuple(lines),
     )
 
