@@ -15,6 +15,7 @@ from components.contracts.config import EvaluateStage
 from components.contracts.dataset import Dataset
 from components.contracts.scores import Scores
 from components.evaluate.inputs import Inputs
+from components.evaluate.wording import listed, some
 
 Status = Literal["bad", "warn", "ok", "unknown"]
 FEW_SAMPLES = 100
@@ -49,7 +50,7 @@ def _first(inputs: Inputs) -> Scores:
 
 def _agreement(inputs: Inputs) -> list[Check]:
     samples = len(_first(inputs).labels)
-    text = f"All {_some(len(inputs.scores), 'scores artifact')} hold the same {samples} samples with the same labels."
+    text = f"All {some(len(inputs.scores), 'scores artifact')} hold the same {samples} samples with the same labels."
     found = [Check("Streams agree", "ok", text)]
     datasets = {origin["dataset"] for origin in inputs.origins.values() if "dataset" in origin}
     packed = {inputs.dataset.digest} if inputs.dataset else set()
@@ -84,7 +85,7 @@ def _test_split(stage: EvaluateStage, inputs: Inputs) -> list[Check]:
         found.append(Check("Test samples", "ok", f"{samples}: one sample is {100 / samples:.2f} points."))
     absent = [classes[label] for label in np.flatnonzero(counts == 0)]
     if absent:
-        text = f"{_some(len(absent), 'class', 'classes')} without a test sample: {_listed(absent)}."
+        text = f"{some(len(absent), 'class', 'classes')} without a test sample: {listed(absent)}."
         found.append(Check("Test classes", "warn", text))
     found.append(_balance("Balance of the test split", counts, list(classes)))
     return found
@@ -95,7 +96,7 @@ def _balance(name: str, counts: Any, classes: list[str]) -> Check:
     least, most = present[counts[present].argmin()], present[counts[present].argmax()]
     ratio = counts[most] / counts[least]
     if ratio == 1:
-        return Check(name, "ok", f"{_some(int(counts[most]), 'sample')} in every class.")
+        return Check(name, "ok", f"{some(int(counts[most]), 'sample')} in every class.")
     text = f"From {counts[least]} ({classes[least]}) to {counts[most]} samples ({classes[most]}) per class."
     if ratio > IMBALANCED:
         text += f" The largest is {ratio:.0f} times the smallest: look at the mean-class accuracy."
@@ -125,19 +126,19 @@ def _dataset(stage: EvaluateStage, inputs: Inputs, packed: Dataset) -> list[Chec
     found = [_leaks(inputs.leaks, len(test))]
     shared = np.intersect1d(train, test)
     if len(shared):
-        text = f"{_some(len(shared), 'sample')} in both splits, e.g. {str(packed.sample_ids[shared[0]])!r}."
+        text = f"{some(len(shared), 'sample')} in both splits, e.g. {str(packed.sample_ids[shared[0]])!r}."
         found.append(Check("Splits overlap", "bad", text))
     missing = np.setdiff1d(packed.sample_ids[test], _first(inputs).sample_ids)
     if len(missing):
         text = f"{len(missing)} of {len(test)} test samples have no scores, e.g. {str(missing[0])!r}."
         found.append(Check("Missing scores", "bad", text))
     if packed.skipped:
-        text = f"{_some(len(packed.skipped), 'sample')} of the input could not be used: see its skipped.jsonl."
+        text = f"{some(len(packed.skipped), 'sample')} of the input could not be used: see its skipped.jsonl."
         found.append(Check("Skipped samples", "warn", text))
     counts = np.bincount(packed.labels[train], minlength=len(stage.data.classes))
     unknown = [stage.data.classes[label] for label in np.unique(packed.labels[test]) if not counts[label]]
     if unknown:
-        text = f"{_some(len(unknown), 'class', 'classes')} tested but never trained: {_listed(unknown)}."
+        text = f"{some(len(unknown), 'class', 'classes')} tested but never trained: {listed(unknown)}."
         found.append(Check("Training classes", "bad", text))
     return [*found, _balance("Balance of the training split", counts, list(stage.data.classes))]
 
@@ -151,11 +152,3 @@ def _leaks(leaks: int | None, samples: int) -> Check:
         text = f"{leaks} of {samples} test samples are byte-equal to a training sample: accuracy is overstated."
         return Check("Leaks", "bad", text)
     return Check("Leaks", "ok", "No test sample is byte-equal to a training sample.")
-
-
-def _some(count: int, word: str, words: str = "") -> str:
-    return f"{count} {word if count == 1 else words or word + 's'}"
-
-
-def _listed(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

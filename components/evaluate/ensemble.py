@@ -36,6 +36,11 @@ class Fused:
     probabilities: npt.NDArray[np.float64]
 
 
+def right(one: Fused | Scores) -> npt.NDArray[np.bool_]:
+    """Whether the most probable class of each sample is its label, ``[N]``."""
+    return np.asarray(one.probabilities.argmax(axis=1) == one.labels)
+
+
 def align(scores: Sequence[Scores]) -> list[Scores]:
     """Put all scores into one order of samples, that of the sorted ids.
 

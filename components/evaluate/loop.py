@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.scores import Scores
-from components.evaluate.ensemble import Fused
+from components.evaluate.ensemble import Fused, right
 from components.evaluate.guidance import before_round, changed
 from components.evaluate.inputs import Inputs
 from components.evaluate.statistics import paired, ratio_change
@@ -70,7 +70,7 @@ def _rounds(ensembles: Mapping[int, Fused], said: Sequence[dict[str, Any]]) -> l
                 "round": number,
                 "answered": sum(entry["status"].get("answered", 0) for entry in entries),
                 "tokens": sum(entry["prompt_tokens"] + entry["completion_tokens"] for entry in entries),
-                "top1": [float(_right(one).mean()) if one else None for one in both],
+                "top1": [float(right(one).mean()) if one else None for one in both],
                 **sums,
             }
         )
@@ -116,11 +116,7 @@ def _streams(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _paired(first: Fused | Scores, second: Fused | Scores) -> dict[str, Any]:
-    return asdict(paired(_right(first), _right(second)))
-
-
-def _right(one: Fused | Scores) -> npt.NDArray[np.bool_]:
-    return np.asarray(one.probabilities.argmax(axis=1) == one.labels)
+    return asdict(paired(right(first), right(second)))
 
 
 def _effect(inputs: Inputs, addressed: Mapping[tuple[str, int], Pairs]) -> dict[str, Any] | None:

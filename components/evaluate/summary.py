@@ -47,7 +47,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from components.contracts import accuracy as metrics
 from components.contracts.config import EvaluateStage
@@ -57,7 +56,7 @@ from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAM_NAMES
 from components.evaluate import calibration
 from components.evaluate.checks import checks
-from components.evaluate.ensemble import PUBLISHED, Fused, fuse, learnt_weights, proportional
+from components.evaluate.ensemble import PUBLISHED, Fused, fuse, learnt_weights, proportional, right
 from components.evaluate.guidance import guidance
 from components.evaluate.inputs import Inputs
 from components.evaluate.loop import loop
@@ -138,12 +137,8 @@ def _described(fused: Fused) -> dict[str, Any]:
     return {"streams": list(fused.streams), "weights": list(fused.weights), **measures}
 
 
-def _right(one: Fused | Scores) -> npt.NDArray[np.bool_]:
-    return np.asarray(one.probabilities.argmax(axis=1) == one.labels)
-
-
 def _interval(one: Fused | Scores) -> dict[str, float]:
-    return asdict(share_interval(int(_right(one).sum()), len(one.labels)))
+    return asdict(share_interval(int(right(one).sum()), len(one.labels)))
 
 
 def _intervals(fused: Fused) -> dict[str, dict[str, float]]:
@@ -152,7 +147,7 @@ def _intervals(fused: Fused) -> dict[str, dict[str, float]]:
     return {
         "top1": _interval(fused),
         "top5": asdict(share_interval(among, samples)),
-        "mean_class": asdict(mean_class_interval(_right(fused), fused.labels, classes)),
+        "mean_class": asdict(mean_class_interval(right(fused), fused.labels, classes)),
     }
 
 
@@ -240,7 +235,7 @@ def _gain(ensembles: Mapping[int, Fused]) -> dict[str, Any] | None:
     first, last = min(ensembles), max(ensembles)
     if first == last or ensembles[first].streams != ensembles[last].streams:
         return None
-    found = paired(_right(ensembles[first]), _right(ensembles[last]))
+    found = paired(right(ensembles[first]), right(ensembles[last]))
     return {
         "from_round": first,
         "to_round": last,
@@ -315,7 +310,7 @@ def _combinations(inputs: Inputs, number: int) -> dict[str, Mapping[str, float]]
 def _against(fused: Fused, headline: Fused) -> dict[str, Any]:
     """What an ensemble of the last round has besides its row."""
     area = metrics.mean_average_precision(fused.probabilities, fused.labels)
-    against = None if fused is headline else asdict(paired(_right(headline), _right(fused)))
+    against = None if fused is headline else asdict(paired(right(headline), right(fused)))
     return {"mean_average_precision": area, "against": against}
 
 
@@ -326,7 +321,7 @@ def _without(inputs: Inputs, headline: Fused) -> dict[str, dict[str, Any]]:
     for stream in headline.streams:
         others = {other: weight for other, weight in weights.items() if other != stream}
         if others:
-            found[stream] = asdict(paired(_right(fuse(scores, others, aligned=True)), _right(headline)))
+            found[stream] = asdict(paired(right(fuse(scores, others, aligned=True)), right(headline)))
     return found
 
 
