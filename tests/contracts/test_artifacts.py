@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,19 @@ class TestRoundTrip:
         assert opened.labels.tolist() == [0, 1]
         assert opened.probabilities.tolist() == [[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]]
         assert opened.history == (EPOCH,)
+        assert opened.held_out is None
+
+    def test_scores_with_held_out_samples(self, tmp_path: Path) -> None:
+        KINDS[4].write(tmp_path / "s")
+        plain = scores.open(tmp_path / "s")
+        apart = replace(plain, sample_ids=np.asarray(["h"]), labels=plain.labels[:1], history=())
+        made = replace(plain, held_out=replace(apart, probabilities=plain.probabilities[1:]))
+        scores.write(tmp_path / "h", made, made_from=MADE_FROM, config=EXPERIMENT.stage_train("j"))
+        held_out = scores.open(tmp_path / "h").held_out
+        assert held_out is not None
+        assert (held_out.stream, held_out.sample_ids.tolist(), held_out.labels.tolist()) == ("j", ["h"], [0])
+        assert held_out.probabilities.tolist() == [[0.125, 0.125, 0.75]]
+        assert (tmp_path / "s/scores.npz").read_bytes() == (tmp_path / "h/scores.npz").read_bytes()
 
     def test_report(self, tmp_path: Path) -> None:
         KINDS[5].write(tmp_path / "r", 7)
@@ -315,6 +329,13 @@ class TestContradictions:
             made = scores.Scores("j", 1, 1, ids, np.asarray(labels), values)
             with pytest.raises(InputError, match=message):
                 scores.write(tmp_path / "s", made, made_from={}, config=stage)
+
+    def test_held_out_scores_of_other_classes(self, tmp_path: Path) -> None:
+        KINDS[4].write(tmp_path / "s")
+        opened = scores.open(tmp_path / "s")
+        bad = replace(opened, held_out=replace(opened, probabilities=opened.probabilities[:, :2]))
+        with pytest.raises(InputError, match=r"held_out\.npz: probabilities: shape 2×2 found, any×3 expected"):
+            scores.write(tmp_path / "h", bad, made_from={}, config=EXPERIMENT.stage_train("j"))
 
     def test_confusion_that_is_not_square_or_negative(self, tmp_path: Path) -> None:
         good = np.ones((3, 3), dtype=np.int64)
