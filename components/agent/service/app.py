@@ -81,7 +81,7 @@ def make_app(book: Book, endpoints: tuple[str, ...], *, token: str, slots: int, 
         lifespan=lifespan,
     )
     _add_rounds(app, book, endpoints, workers)
-    _add_probes(app, Checkup(book, endpoints))
+    _add_probes(app, Checkup(book, endpoints), workers)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(InputError, _on_input)
     app.add_exception_handler(_StoreError, _on_store)
@@ -138,10 +138,13 @@ def _add_rounds(app: FastAPI, book: Book, endpoints: tuple[str, ...], workers: W
         return JSONResponse({"detail": error.detail}, error.status)
 
 
-def _add_probes(app: FastAPI, checkup: Checkup) -> None:
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """Say that the process lives."""
+def _add_probes(app: FastAPI, checkup: Checkup, workers: Workers) -> None:
+    # Without ``async`` these two would wait for a thread while all threads wait for a store that stalls.
+    @app.get("/healthz", responses={503: {"model": Problem, "description": "Only a new process helps."}})
+    async def healthz() -> dict[str, str]:
+        """Say that the process lives, and works on jobs."""
+        if not workers.lives():
+            raise _RefusedError(503, "no jobs are looked for any more; the log says why")
         return {"status": OK}
 
     @app.get("/readyz", responses={422: {"model": Problem}, 503: {"model": Health, "description": "A part fails."}})
@@ -157,7 +160,7 @@ def _add_probes(app: FastAPI, checkup: Checkup) -> None:
         return health
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    def metrics() -> Response:
+    async def metrics() -> Response:
         """Return the metrics for Prometheus."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from components.agent.providers import LOGGER
 from components.agent.service.messages import ENDED, Files, RoundRequest, RoundStatus, pack
 from components.contracts import constraints
 from components.contracts.documents import describe
@@ -28,6 +29,10 @@ from components.contracts.store import store_for
 from components.contracts.store.documents import Claim, Documents, documents_at
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class DamagedError(InputError):
+    """The store works, but what lies there cannot be made out."""
 
 
 class Book:
@@ -59,21 +64,28 @@ class Book:
         return status
 
     def status(self, job: str) -> RoundStatus | None:
-        """Return how a job fares; None if there is none."""
-        return self._read(f"rounds/{job}/status.json", RoundStatus)
+        """Return how a job fares; None if there is none, or it cannot be made out: whoever wants it asks again."""
+        try:
+            return self._read(f"rounds/{job}/status.json", RoundStatus)
+        except DamagedError as error:
+            LOGGER.warning("%s", error)
+            return None
 
     def request(self, job: str) -> RoundRequest:
-        """Return what a job is to do."""
+        """Return what a job is to do; ``DamagedError`` if that is lost."""
         request = self._read(f"rounds/{job}/request.json", RoundRequest)
         if request is None:
-            raise InputError(f"{self._store}/rounds/{job}: request.json is missing")
+            raise DamagedError(f"{self._store}/rounds/{job}: request.json is missing")
         return request
 
     def write(self, status: RoundStatus) -> None:
-        """Set how a job fares. One that has ended is open no longer."""
+        """Set how a job fares. One that has ended is open no longer, unless it was asked for again meanwhile."""
         self._documents.write(f"rounds/{status.id}/status.json", status.model_dump_json().encode())
         if status.state in ENDED:
             self._documents.remove(f"open/{status.id}")
+            now = self.status(status.id)
+            if now and now.state not in ENDED:
+                self._documents.write(f"open/{status.id}", b"")
 
     def open_jobs(self) -> list[str]:
         """Return the jobs that have not ended."""
@@ -118,7 +130,7 @@ class Book:
         try:
             return kind.model_validate_json(content) if content is not None else None
         except ValidationError as error:
-            raise InputError(describe(f"{self._store}/{name}: damaged", error)) from None
+            raise DamagedError(describe(f"{self._store}/{name}: damaged", error)) from None
 
     @contextmanager
     def _fetched(self, job: str) -> Iterator[Path]:

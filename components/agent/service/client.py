@@ -39,6 +39,8 @@ from components.runtime.progress import progress
 PATIENCE_S = 600.0
 """For how long the service may not answer before the round is given up."""
 POLL_S = 1.0
+TIMES_LOST = 5
+"""So often a job may be unknown to the service that took it; then its replicas do not share a store."""
 _PASSING = (408, 425, 429, 502, 503, 504)
 _GONE = 404
 
@@ -100,17 +102,21 @@ class ServiceClient:
             confusion=pack(confusion) if confusion else None,
             previous=pack(previous) if previous else None,
         )
-        body = request.model_dump_json().encode()
-        while True:
-            try:
-                files = self._carry_out(body)
-                break
-            except _GoneError:
-                LOGGER.warning("%s does not know the job any more; asking again", self._url)
-                time.sleep(self._poll_s)
+        files = self._insistently(request.model_dump_json().encode())
         with staged(output) as scratch:
             unpack(files, scratch)
             constraints.verify(scratch)
+
+    def _insistently(self, body: bytes) -> Files:
+        for _ in range(TIMES_LOST):
+            try:
+                return self._carry_out(body)
+            except _GoneError:
+                LOGGER.warning("%s does not know the job any more; asking again", self._url)
+                time.sleep(self._poll_s)
+        raise InputError(
+            f"{self._url}: took the job {TIMES_LOST} times and did not know it: do replicas share a store?"
+        )
 
     def _carry_out(self, body: bytes) -> Files:
         status = self._call("POST", ROUNDS, RoundStatus, body)

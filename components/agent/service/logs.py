@@ -44,10 +44,11 @@ class JsonLines(logging.Formatter):
 
 
 def log_as_json() -> None:
-    """Send the lines of the project and of the HTTP server to stderr as JSON."""
+    """Send the lines of the project and of the HTTP server to stderr as JSON, and the warnings of everybody else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in ((LOGGER, os.environ.get("SKELETONAGENT_LOG", "INFO").upper()), ("uvicorn", "INFO")):
+    ours = os.environ.get("SKELETONAGENT_LOG", "INFO").upper()
+    for name, level in ((LOGGER, ours), ("uvicorn", "INFO"), (None, "WARNING")):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)

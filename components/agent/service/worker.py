@@ -16,7 +16,7 @@ from components.agent.budget import cost
 from components.agent.core import run_round
 from components.agent.metrics import JOB_SECONDS, JOBS, JOBS_QUEUED, JOBS_RUNNING
 from components.agent.providers import LOGGER, Reply, StoppedError
-from components.agent.service.book import Book
+from components.agent.service.book import Book, DamagedError
 from components.agent.service.intake import check_endpoint, local_inputs
 from components.agent.service.messages import JobState, RoundRequest, RoundStatus
 from components.contracts.config import AgentConfig
@@ -89,6 +89,10 @@ class Workers:
         self._looking = threading.Thread(target=self._look, name="jobs", daemon=True)
         self._looking.start()
 
+    def lives(self) -> bool:
+        """Tell whether jobs are looked for; if not, only a new process helps."""
+        return self._looking is not None and self._looking.is_alive()
+
     def wake(self) -> None:
         """Look at once: a job has come."""
         self._news.set()
@@ -109,13 +113,13 @@ class Workers:
         Returns:
             Whether all did so in time. The claims of the others end with this process.
         """
-        self._ending = True
-        self._news.set()
-        for job in list(self._live.values()):
-            job.parked = True
         deadline = time.monotonic() + patience_s
         with self._lock:
+            self._ending = True
+            for job in self._live.values():
+                job.parked = True
             threads = [*self._threads.values(), *([self._looking] if self._looking else [])]
+        self._news.set()
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if self._live:
@@ -126,12 +130,16 @@ class Workers:
         while not self._ending:
             self._news.wait(self._book.poll_s)
             self._news.clear()
+            self._park_lost()
             try:
                 self._take_jobs()
                 self._tend_jobs()
             except InputError as error:
                 LOGGER.warning("the store fails: %s", error)
                 time.sleep(1.0)
+            except Exception:  # ``lives`` then says so; an exception that nobody catches would not be in the log
+                LOGGER.exception("a defect")
+                raise
 
     def _take_jobs(self) -> None:
         waiting = 0
@@ -152,20 +160,27 @@ class Workers:
         except InputError:
             claim.release()
             raise
+        taken = Job(status, claim)
+        thread = threading.Thread(target=self._work, args=(taken,), name=f"job-{job[:12]}", daemon=True)
         with self._lock:
-            self._live[job] = Job(status, claim)
+            taken.parked = self._ending
+            self._live[job], self._threads[job] = taken, thread
             JOBS_RUNNING.set(len(self._live))
-            thread = threading.Thread(target=self._work, args=(self._live[job],), name=f"job-{job[:12]}", daemon=True)
-            self._threads[job] = thread
         thread.start()
 
-    def _tend_jobs(self) -> None:
-        """Tell the others how our jobs fare, and hear whether they are still wanted and ours."""
+    def _park_lost(self) -> None:
+        """Stop jobs that are ours no longer; that shows without the store, which may be what fails."""
         for number, job in list(self._live.items()):
-            if not job.claim.held():
+            if not job.parked and not job.claim.held():
                 LOGGER.warning("job %s: its claim is lost; it is left to another replica", number[:12])
                 job.parked = True
-            elif self._book.is_cancelled(number):
+
+    def _tend_jobs(self) -> None:
+        """Tell the others how our jobs fare, and hear whether they are still wanted."""
+        for number, job in list(self._live.items()):
+            if job.parked:
+                continue
+            if self._book.is_cancelled(number):
                 job.cancelled = True
             else:
                 with job.pen:
@@ -186,19 +201,26 @@ class Workers:
         with self._lock:
             del self._live[number], self._threads[number]
             JOBS_RUNNING.set(len(self._live))
-        try:
-            with job.pen:
-                job.over = True
-                if job.claim.held():
-                    self._book.write(last)
-            job.claim.release()
-        except InputError as error:
-            LOGGER.warning("the store fails; the job stays open: %s", error)
-        if last.state != "queued":
+        self._close(job, last)
+        LOGGER.info("job %s: %s %s", number[:12], last.state, last.error)
+        if last.state != "queued":  # else whatever kept it from its end must have time to pass
             JOBS.labels(last.state).inc()
             JOB_SECONDS.observe(time.monotonic() - started)
-        LOGGER.info("job %s: %s %s", number[:12], last.state, last.error)
-        self._news.set()
+            self._news.set()
+
+    def _close(self, job: Job, last: RoundStatus) -> None:
+        """Write a job's last status and give it back, each whether or not the other can be done."""
+        job.over = True
+        for step in (lambda: self._write_last(job, last), job.claim.release):
+            try:
+                step()
+            except InputError as error:
+                LOGGER.warning("the store fails; the job stays open: %s", error)
+
+    def _write_last(self, job: Job, last: RoundStatus) -> None:
+        with job.pen:
+            if job.claim.held():
+                self._book.write(last)
 
     def _carry_out(self, job: Job) -> RoundStatus:
         """Make the round and return the job's last status; ``queued`` where another must go on."""
@@ -212,6 +234,9 @@ class Workers:
             if self._book.has_result(number):  # whoever made it died before it could say so
                 return self._finished(job)
             request = self._book.request(number)
+            self._book.write(job.status)  # where this cannot be written, answers could not be kept either
+        except DamagedError as error:
+            return job.ended("failed", error=str(error))
         except InputError as error:
             LOGGER.warning("the store fails: %s", error)
             return job.ended("queued")
@@ -223,14 +248,29 @@ class Workers:
             except StoppedError:
                 return job.ended("cancelled" if job.cancelled else "queued")
             except InputError as error:
-                return job.ended("failed", error=str(error))
+                return self._failed(job, error)
+            return self._published(job, output)
+
+    def _failed(self, job: Job, error: InputError) -> RoundStatus:
+        """Return the last status of a job that an error ended; where the store fails it may be the store's fault."""
+        try:
+            self._book.check()
+        except InputError:
+            LOGGER.warning("the store fails: %s", error)
+            return job.ended("queued")
+        return job.ended("failed", error=str(error))
+
+    def _published(self, job: Job, output: Path) -> RoundStatus:
+        """Store a result, however long that takes: to make it again might have to be paid for again."""
+        while True:
             try:
-                self._book.publish(number, output)
+                self._book.publish(job.status.id, output)
                 return self._finished(job)
             except InputError as error:
                 LOGGER.warning("the result cannot be stored: %s", error)
-                time.sleep(self._book.poll_s)
-                return job.ended("queued")
+            if job.stopping():
+                return job.ended("cancelled" if job.cancelled else "queued")
+            time.sleep(self._book.poll_s)
 
     def _make(self, request: RoundRequest, output: Path, job: Job) -> None:
         check_endpoint(request.stage.agent, self._allowed)  # another replica may have let it in

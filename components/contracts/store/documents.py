@@ -11,7 +11,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -179,7 +179,8 @@ class _Lock:
         return True
 
     def release(self) -> None:
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):  # the file is nothing without its lock
+            self._file.unlink()
         os.close(self._descriptor)
 
 

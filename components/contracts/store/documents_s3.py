@@ -119,10 +119,14 @@ class S3Documents:
         return time.monotonic() - self._last_beat < self._dead_s / 2
 
     def release(self, name: str, token: str) -> None:
-        """Give a claim back, unless it was taken away."""
+        """Give a claim back, unless it was taken away. Where the store fails, that is done as soon as it works."""
+        document = f"claims/{name}"
         try:
-            if self.read(f"claims/{name}") == token.encode():
-                self.remove(f"claims/{name}")
+            if self.read(document) == token.encode():
+                self.remove(document)
+        except InputError:
+            self._doubtful[document] = (token, time.monotonic())
+            raise
         finally:
             self._forget(name)
 
