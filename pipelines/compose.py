@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 import yaml
 from rich.console import Console
@@ -61,7 +62,7 @@ def compose(request: Request, bucket: str, console: Console) -> Path:
     experiment = load_experiment(request.config, request.overrides)
     prefix = f"{bucket.rstrip('/')}/{experiment.name}"
     home = request.root / experiment.name
-    environment = {name: os.environ[name] for name in _STORE if name in os.environ}
+    environment = _store_settings()
     token = secrets.token_hex(16)
     with (
         only_run(home, experiment.name),
@@ -79,6 +80,13 @@ def compose(request: Request, bucket: str, console: Console) -> Path:
             for line in command_lines(experiment, data, prefix):
                 place.run(line, called if line.stage == "agent" else environment)
     return _fetch(prefix, home)
+
+
+def _store_settings() -> dict[str, str]:
+    endpoint = os.environ.get("S3_ENDPOINT", "")
+    if urlsplit(endpoint).hostname in ("localhost", "127.0.0.1", "::1"):
+        raise InputError(f"S3_ENDPOINT: found {endpoint}, which in a container is itself; expected one of a network")
+    return {name: os.environ[name] for name in _STORE if name in os.environ}
 
 
 def _upload(request: Request, experiment: Experiment, prefix: str) -> str:

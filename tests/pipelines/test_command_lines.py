@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
 from pipelines.command_lines import command_lines
+from pipelines.compose import compose
 from pipelines.engine import Engine
+from pipelines.local import Request
 
 DEMO = Path(__file__).resolve().parents[2] / "pipelines" / "configs" / "demo.yaml"
 PREFIX = "s3://lab/trial"
@@ -37,6 +40,12 @@ def test_the_rounds_of_a_stream_follow_each_other() -> None:
     assert "--constraints out/constraints-b-2 --previous out/b-2/checkpoint" in lines["train b round 3"]
     assert "agent b round 3" not in lines
     assert lines["evaluate"].count("--scores") == 6
+
+
+def test_a_store_that_containers_cannot_reach_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("S3_ENDPOINT", "http://localhost:9000")
+    with pytest.raises(InputError, match=r"^S3_ENDPOINT: found http://localhost:9000, which in a container is itself"):
+        compose(Request(tmp_path / "my.pkl", DEMO, {}, tmp_path), "s3://lab/trial", Console())
 
 
 def test_without_an_engine_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
