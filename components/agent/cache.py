@@ -72,10 +72,14 @@ class AnswerCache:
         name = self._name(request)
         try:
             content = self._documents.read(name)
-            if content is None:
-                return None
+        except InputError as error:
+            LOGGER.warning("the memory of answers cannot be read; the question is asked: %s", error)
+            return None
+        if content is None:
+            return None
+        try:
             entry = _Entry.model_validate_json(content)
-        except (InputError, ValidationError):
+        except ValidationError:
             entry = None
         if entry is None or entry.request != request or entry.url != self._url:
             LOGGER.warning("%s/%s: damaged; the question is asked again", self._documents.place, name)
