@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -113,6 +114,19 @@ def good(
 
 def raw(status: int, body: str, headers: dict[str, str] | None = None, kind: str = "application/json") -> Behaviour:
     return lambda request: (status, {"Content-Type": kind, **(headers or {})}, body.encode())
+
+
+def stalling(endpoint: Endpoint, name: str) -> threading.Event:
+    """Have the first question about a class wait for 20 s, the next answered; the event is set once it has come."""
+    stuck = threading.Event()
+
+    def stall(request: dict[str, Any]) -> Response:
+        stuck.set()
+        time.sleep(20)
+        return good()(request)
+
+    endpoint.script[name] = [stall, good()]
+    return stuck
 
 
 def failure(

@@ -11,11 +11,10 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
-from agent_helpers import NW_UCLA, QUESTION, Endpoint, Response, Scene, ask, completion, failure, good
+from agent_helpers import NW_UCLA, QUESTION, Endpoint, Response, Scene, ask, completion, failure, good, stalling
 
 from components.agent.cache import VARIABLE, AnswerCache
 from components.agent.core import run_round
@@ -176,14 +175,7 @@ class TestRounds:
         self, scene: Scene, endpoint: Endpoint, folder: Path, repository: Path
     ) -> None:
         stage = scene.stage(provider="openai", base_url=endpoint.url, concurrency=1)
-        stuck = Event()
-
-        def stall(request: dict[str, Any]) -> Response:
-            stuck.set()
-            time.sleep(20)
-            return good()(request)
-
-        endpoint.script["donning"] = [stall, good()]  # the seventh class
+        stuck = stalling(endpoint, "donning")  # the seventh class
         (scene.root / "stage.json").write_text(stage.to_json())
         environment = {**os.environ, "PYTHONPATH": str(repository)}
         process = subprocess.Popen([sys.executable, "-c", ROUND, "c0"], cwd=scene.root, env=environment)

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 from typing import Any
 from unittest import mock
 
 import pytest
-from agent_helpers import NW_UCLA, Endpoint, Response, Scene, completion, failure, good
+from agent_helpers import NW_UCLA, Endpoint, Response, Scene, completion, failure, good, stalling
 from service_process import KEY, TOKEN, Service, request_of, until
 
 from components.agent.core import run_round
@@ -112,14 +111,7 @@ def test_killed_in_the_middle_another_replica_ends_the_job_without_asking_again(
     endpoint: Endpoint, start: Start, scene: Scene
 ) -> None:
     stage = scene.stage(provider="openai", base_url=endpoint.url, concurrency=1)
-    stuck = Event()
-
-    def stall(request: dict[str, Any]) -> Response:
-        stuck.set()
-        time.sleep(20)
-        return good()(request)
-
-    endpoint.script["donning"] = [stall, good()]  # the seventh class
+    stuck = stalling(endpoint, "donning")  # the seventh class
     first = start()
     job = first.submit(request_of(stage))
     assert stuck.wait(30)
