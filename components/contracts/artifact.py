@@ -90,10 +90,12 @@ def digest_of(value: Any) -> str:
 def digest(path: Path) -> str:
     """Return an artifact's digest: the SHA-256 of its manifest, which itself covers every file."""
     recover(path)
-    manifest = path / MANIFEST
-    if not manifest.is_file():
-        raise InputError(f"{path}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)")
-    return sha256_file(manifest)
+    try:
+        return sha256_file(path / MANIFEST)
+    # Opened without looking first: where names cannot be exchanged a writer may move it away in between.
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        message = f"{path}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)"
+        raise InputError(message) from None
 
 
 @contextmanager

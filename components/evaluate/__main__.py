@@ -121,7 +121,7 @@ def compare_runs(
 
 @app.command("import")
 def import_dump(
-    dump: Annotated[Path, typer.Argument(help="`result.pkl` or `best_pred.pkl` of the reference or of PYSKL.")],
+    dump: Annotated[str, typer.Argument(help="`result.pkl` or `best_pred.pkl` of the reference or of PYSKL.")],
     config: Annotated[str, typer.Option(help="Experiment file (YAML) with the protocol that the scores are of.")],
     dataset: Annotated[str, typer.Option(metavar="DIR", help="`dataset` artifact of the same annotations.")],
     stream: Annotated[str, typer.Option(help=f"The stream: one of {', '.join(STREAMS)}.")],
@@ -142,7 +142,8 @@ def import_dump(
         raise InputError(f"--stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
     stage = read_experiment(config, parse_settings(set_ or [])).stage_train(stream)
     with Exchange() as exchange:
-        top1 = import_scores(dump, stage, stream, round_number, exchange.input(dataset), exchange.output(output))
+        scored, packed = exchange.input(dump), exchange.input(dataset)
+        top1 = import_scores(scored, stage, stream, round_number, packed, exchange.output(output))
     print(f"stream {stream}, round {round_number}: top-1 {top1:.1%}")
 
 
