@@ -4,8 +4,9 @@ Activations are ``[R, C, T, V]``: one row per person. Most clips of one person c
 rows of all empty persons are the same. So the last row may stand for several persons, its ``copies``: it is computed
 once and weighs that much in the batch statistics, which leaves function and gradient as they were.
 
-What an activation function made is not kept for the backward pass but made again from the batch norm's input
-(Chen et al. 2016, "Training deep nets with sublinear memory cost", with the cheapest of operations): half the memory.
+What an activation function made is not kept for the backward pass but made again from the batch norm's input, and
+that input too where one projection makes it (Chen et al. 2016, "Training deep nets with sublinear memory cost", with
+the cheapest of operations): less than half the memory.
 """
 
 from __future__ import annotations
