@@ -89,19 +89,24 @@ class BatchNorm(nn.BatchNorm2d):
 
         Without ``before`` and ``added_norm`` these two are taken as they are.
         """
-        found: list[Statistics] = []
-
-        def statistics(norm: BatchNorm, of: Tensor, place: int) -> Statistics:
-            # Only the first pass counts them: the running ones must not move again, nor processes meet again.
-            if place == len(found):
-                found.append(norm.statistics(of, copies))
-            return found[place]
+        if before is not None and torch.compiler.is_compiling():
+            # Traced code may note nothing down below; what to make again is for the compiler to choose.
+            x, before = before(x), None
+        statistics = self.statistics(x, copies) if before is None else None
+        added_statistics = None
+        if added is not None and added_norm is not None:
+            added_statistics = added_norm.statistics(added, copies)
 
         def run(x: Tensor, added: Tensor | None) -> Tensor:
-            x = before(x) if before is not None else x
-            out = self.normalise(x, statistics(self, x, 0), copies)
-            if added is not None and added_norm is not None:
-                out += added_norm.normalise(added, statistics(added_norm, added, 1), copies)
+            nonlocal statistics
+            if before is not None:
+                x = before(x)
+            if statistics is None:
+                # In the first pass only: running ones must not move twice, nor processes meet twice.
+                statistics = self.statistics(x, copies)
+            out = self.normalise(x, statistics, copies)
+            if added is not None and added_norm is not None and added_statistics is not None:
+                out += added_norm.normalise(added, added_statistics, copies)
             elif added is not None:
                 out += added
             return consume(out.relu_())

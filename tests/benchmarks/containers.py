@@ -34,10 +34,9 @@ from pipelines.containers import hand_over  # noqa: E402
 from pipelines.demo import write_demo  # noqa: E402
 from pipelines.engine import Engine  # noqa: E402
 from pipelines.images import STAGES  # noqa: E402
+from pipelines.platform import ALLOCATOR  # noqa: E402
 
 SHORT = ["streams=[j]", "train.epochs=2"]
-# The images have them too.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 
 
 def main() -> None:

@@ -129,10 +129,10 @@ def test_checkpointed_blocks_train_alike() -> None:
 
 
 def test_blocks_traced_by_the_compiler_train_alike() -> None:
-    """What the compiler makes of the blocks' code; machine code is left to its own tests."""
+    """What the compiler makes of the blocks' code, each in one piece; machine code is left to its own tests."""
     model = {"blocks": 1, "inflate_at": [], "temporal": ["3x1", "1x1"]}
     network = recogniser(**model)
-    network.blocks[0].compile(backend="eager")
+    network.blocks[0].compile(backend="eager", fullgraph=True)
     x, present = clips()
     same(results(network, x, present), results(recogniser(**model), x, present))
 
