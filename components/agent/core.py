@@ -11,24 +11,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.agent.budget import cost, estimate
-from components.agent.chat import ChatProvider
-from components.agent.encoder import load_encoder
+from components.agent.llm.budget import cost, estimate
+from components.agent.llm.chat import ChatProvider
 from components.agent.metrics import CONSTRAINTS
-from components.agent.priors import load_priors
-from components.agent.providers import (
-    LOGGER,
-    NO_PRIOR,
-    UNOBSERVED,
-    Observer,
-    OfflineProvider,
-    Provider,
-    Question,
-    Rival,
-    opening,
-)
+from components.agent.offline.priors import load_priors
+from components.agent.offline.provider import NO_PRIOR, OfflineProvider, opening
+from components.agent.providers import LOGGER, UNOBSERVED, Observer, Provider, Question, Rival
 from components.agent.questioner import plan_opening, plan_round
 from components.agent.selector import select, unchanged
+from components.agent.text.encoder import load_encoder
 from components.contracts import confusion as confusions
 from components.contracts import constraints
 from components.contracts.config import AgentConfig, AgentStage, DataConfig
@@ -37,8 +28,8 @@ from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
 from components.contracts.plan import Estimate, Plan, PlannedClass
 from components.contracts.skeleton import load_layout
-from components.contracts.store.documents import Documents
 from components.runtime.progress import progress
+from components.runtime.store import Documents
 
 
 @dataclass(frozen=True)

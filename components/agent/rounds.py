@@ -7,7 +7,7 @@ from pathlib import Path
 from components.agent import core
 from components.agent.service.client import ServiceClient
 from components.contracts.config import AgentStage
-from components.contracts.store.documents import Documents
+from components.runtime.store import Documents
 
 
 def make_round(

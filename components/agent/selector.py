@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from components.agent.providers import NO_PRIOR, Answer, Question, Reply
+from components.agent.offline.provider import NO_PRIOR
+from components.agent.providers import Answer, Question, Reply
 from components.contracts.constraints import ClassConstraint, Provenance
 from components.contracts.skeleton import Layout, load_layout
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.contracts.directories import recover, replace, scratch_beside
 from components.contracts.errors import InputError
-from components.contracts.swap import recover, replace, scratch_beside
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20

@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.contracts.agent_config import AgentConfig as AgentConfig
 from components.contracts.agent_config import Price as Price
-from components.contracts.documents import describe, merged, set_key
 from components.contracts.errors import InputError
+from components.contracts.overrides import describe, merged, set_key
 from components.contracts.section import Fraction, Positive, Section
 from components.contracts.skeleton import load_layout
 
@@ -98,7 +98,7 @@ class ModelConfig(Section):
     ``blocks`` spatio-temporal blocks; the width doubles and the frames halve at each block of
     ``inflate_at`` (0-based). ``stem``: ``embedding`` embeds joints and positions first (NTU, UAV,
     FineGYM), ``plain`` feeds coordinates to the first block (Kinetics). ``initial_weights``: see
-    ``components.train.initial``.
+    ``components.train.model.initial``.
     """
 
     stem: Literal["embedding", "plain"] = "embedding"
@@ -148,7 +148,7 @@ class TrainConfig(Section):
 
     Loss = CE(clean) + soft CE(mixed) + ``constraint_weight`` · CE(constraint) + ``alignment_weight`` · KL.
     ``class_balance`` weights CE(clean) by the inverse frequency of each class in the training split.
-    A clip has ``frames`` frames, taken by ``sampling`` (see ``components.train.sampling``); the scores of
+    A clip has ``frames`` frames, taken by ``sampling`` (see ``components.train.clips.sampling``); the scores of
     ``test_clips`` clips are averaged.
 
     ``motion`` says which frame the motion streams subtract a frame from: ``clip``, the next one of the clip;

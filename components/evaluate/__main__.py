@@ -11,11 +11,11 @@ from rich.console import Console
 from components.contracts import report
 from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS
-from components.evaluate.comparison import compare, open_run
 from components.evaluate.core import evaluate
 from components.evaluate.dumps import import_scores
-from components.evaluate.ensemble import only_streams
-from components.evaluate.terminal import tell, tell_comparison
+from components.evaluate.measures.ensemble import only_streams
+from components.evaluate.report.comparison import compare, open_run
+from components.evaluate.report.terminal import tell, tell_comparison
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 
 app = application("python -m components.evaluate", "Evaluate: scores of all streams to an ensemble and a report.")
@@ -67,7 +67,7 @@ def run_evaluation(
     **Writes** one artifact:
 
     - `report.html`: the whole report in one file, readable without a network;
-    - `metrics.json`: the same numbers for machines (keys: see components/evaluate/summary.py);
+    - `metrics.json`: the same numbers for machines (keys: see components/evaluate/measures/summary.py);
     - `predictions.npz`: what the ensemble said of each test sample, for `compare`.
 
     Weights and a temperature are never learnt on the test split. A run with `train.held_out` brings along scores of

@@ -9,10 +9,10 @@ import numpy as np
 
 from components.contracts import report
 from components.contracts.config import EvaluateStage
-from components.evaluate.ensemble import Fused
 from components.evaluate.inputs import Inputs, open_inputs
-from components.evaluate.page import render
-from components.evaluate.summary import headline_of, summarise
+from components.evaluate.measures.ensemble import Fused
+from components.evaluate.measures.summary import headline_of, summarise
+from components.evaluate.report.page import render
 from components.runtime.logs import stage_logger
 
 LOG = stage_logger("evaluate")

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from components.contracts import dataset, scores
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
-from components.contracts.pickled.unpickler import load_data
 from components.contracts.scores import Scores
+from components.runtime.pickled.unpickler import load_data
 
 _SUM_TOLERANCE = 1e-2
 

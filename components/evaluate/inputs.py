@@ -19,7 +19,7 @@ from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
-from components.evaluate.ensemble import align, sorted_by_id
+from components.evaluate.measures.ensemble import align, sorted_by_id
 
 Key = tuple[str, int]
 """A stream and a round; the prior constraints have stream "" and round 0."""

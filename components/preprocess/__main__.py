@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contracts import dataset
-from components.preprocess import inspection
 from components.preprocess.core import preprocess
-from components.preprocess.readers import Format
-from components.preprocess.report import printable, show
+from components.preprocess.inspect import inspection
+from components.preprocess.inspect.report import printable, show
+from components.preprocess.readers.choose import Format
 from components.runtime.cli import Exchange, application, read_experiment
 from components.runtime.cli import run as run_application
 from components.runtime.metrics import serve_metrics
@@ -56,7 +56,7 @@ def run(
       `*missing*.txt` in it names are skipped; splits `xsub_*`, `xview_*` and `xset_*` follow from the names;
     - a folder of raw UAV-Human recordings, `P000S00G10B10H10UC022000LC021000A000R0_08241716.txt` … (`uav`);
       splits `csv1_*` and `csv2_*` follow from the names;
-    - clips without labels, `.npy`, `.json` or `.pkl` (`--format clips`; see `components/preprocess/unlabelled.py`);
+    - clips without labels, `.npy`, `.json` or `.pkl` (`--format clips`; see `readers/unlabelled.py`);
 
     or a folder or archive that holds one of these. Pickles are read as data: one that asks for anything but
     containers, numbers, text and NumPy arrays is refused, and nothing in it is executed.
@@ -107,7 +107,7 @@ def inspect(
 
 
 def _draw(path: Path, output: Path, sample_id: str | None, layout: str | None, kind: Format) -> None:
-    from components.preprocess import strip  # matplotlib takes a second to load and is needed here only
+    from components.preprocess.inspect import strip  # matplotlib takes a second to load and is needed here only
 
     sample, holdings = inspection.find_sample(path, kind, sample_id)
     label = holdings.classes[sample.label] if sample.label < len(holdings.classes) else f"class {sample.label}"

@@ -9,9 +9,9 @@ from pathlib import Path
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Writer
 from components.contracts.errors import InputError
-from components.preprocess.files import digest
-from components.preprocess.readers import open_source
-from components.preprocess.source import Source
+from components.preprocess.readers.choose import open_source
+from components.preprocess.readers.files import digest
+from components.preprocess.readers.source import Source
 from components.preprocess.workers import Prepared, prepared
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress

@@ -21,7 +21,7 @@ from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.normalise import normalise
-from components.preprocess.source import Sample, Source, fault, fingerprint
+from components.preprocess.readers.source import Sample, Source, fault, fingerprint
 
 FEW = 500
 """Below so many records, other processes would take longer to start than to help."""

@@ -15,10 +15,10 @@ import yaml
 
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
-from components.contracts.store import Store, store_for
 from components.runtime.logs import setup_logging, stage_logger
 from components.runtime.progress import progress
 from components.runtime.signals import end_on_sigterm
+from components.runtime.store import Store, store_for
 
 USAGE_ERROR = 2
 

@@ -18,12 +18,12 @@ from typing import Any
 
 from components.contracts.artifact import MANIFEST, Manifest, digest, digest_of
 from components.contracts.errors import InputError
-from components.contracts.store import S3_SCHEMES, store_for
 from components.runtime import events
 from components.runtime.cli import USAGE_ERROR
 from components.runtime.logs import LOGGER, setup_logging, stage_logger
 from components.runtime.signals import end_on_sigterm
 from components.runtime.source import source_digest
+from components.runtime.store import S3_SCHEMES, store_for
 
 RESUME_VARIABLE = "SKELETONAGENT_RESUME"
 _log = stage_logger("task")

@@ -9,15 +9,15 @@ from typing import Annotated
 import typer
 
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
-from components.train.allocator import keep_memory
 from components.train.core import Outputs, train_round
-from components.train.curve import draw_curve
-from components.train.mirror import kept_at
-from components.train.predicting import predict
-from components.train.published import import_reference
-from components.train.telemetry import Watching
-from components.train.testing import test_checkpoint
-from components.train.workers import joined
+from components.train.distributed.ranks import joined
+from components.train.trained.curve import draw_curve
+from components.train.trained.predicting import predict
+from components.train.trained.published import import_reference
+from components.train.trained.scoring import test_checkpoint
+from components.train.training.allocator import keep_memory
+from components.train.training.remote_saves import kept_at
+from components.train.training.telemetry import Watching
 
 Settings = Annotated[
     list[str] | None,

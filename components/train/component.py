@@ -41,9 +41,10 @@ def train(
 
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
-        from components.train import core, processes
+        from components.train import core
+        from components.train.distributed import torchrun as processes
         from components.train.kfp_outputs import show
-        from components.train.mirror import kept_at
+        from components.train.training.remote_saves import kept_at
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
         place = resume_place(f"{stream}-r{round_number}", stage, code, inputs, beside=checkpoint.uri)

@@ -17,17 +17,17 @@ from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.contracts.scores import Scores
 from components.runtime.logs import stage_logger
-from components.train.allocator import keep_memory
-from components.train.artifacts import Inputs, open_inputs
-from components.train.clips import ClipSource
-from components.train.holding_out import Numbers
-from components.train.inference import score
-from components.train.loop import Guidance, Trainer, seed_of
-from components.train.recogniser import Recogniser
-from components.train.saves import Saves
-from components.train.state import model_arrays, momentum_arrays, restore, share
-from components.train.telemetry import NOWHERE_ELSE, Plan, Seen, Watching, watch
-from components.train.workers import ALONE, Workers, default_device
+from components.train.clips.gather import ClipSource
+from components.train.clips.holding_out import Numbers
+from components.train.distributed.ranks import ALONE, Workers, default_device
+from components.train.model.recogniser import Recogniser
+from components.train.trained.inference import score
+from components.train.training.allocator import keep_memory
+from components.train.training.inputs import Inputs, open_inputs
+from components.train.training.loop import Guidance, Trainer, seed_of
+from components.train.training.saves import Saves
+from components.train.training.state import model_arrays, momentum_arrays, restore, share
+from components.train.training.telemetry import NOWHERE_ELSE, Plan, Seen, Watching, watch
 
 LOG = stage_logger("train")
 

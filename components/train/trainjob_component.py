@@ -47,7 +47,7 @@ def train_job(
 
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
-        from components.train import trainjob
+        from components.train.distributed import trainjob
         from components.train.kfp_outputs import show
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]

@@ -18,9 +18,9 @@ from urllib3.exceptions import HTTPError
 
 from components.contracts.artifact import MANIFEST, Manifest
 from components.contracts.errors import InputError
-from components.contracts.store.connection import CHECK_PATIENCE_S, Patience, Settings, connect, explain
+from components.runtime.store.connection import CHECK_PATIENCE_S, Patience, Settings, connect, explain
 from pipelines.cluster.package import NAME
-from pipelines.replay import Need
+from pipelines.cluster.replay import Need
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 KINDS = ("dataset", "constraints", "checkpoint", "confusion", "scores")

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from components.contracts.config import load_experiment, parse_experiment
 from components.contracts.errors import InputError
-from components.contracts.store import S3_SCHEMES
 from components.runtime.cli import parse_settings
+from components.runtime.store import S3_SCHEMES
 from pipelines.cluster import deploy as deployment
 from pipelines.cluster.api import HOST_VARIABLE, TOKEN_VARIABLE, connect
 from pipelines.cluster.artifacts import DEFAULT_ROOT, locate
@@ -20,9 +20,9 @@ from pipelines.cluster.kubectl import Kubectl
 from pipelines.cluster.overlay import OVERLAY_HELP, Overlay, load_overlay
 from pipelines.cluster.package import Package, compile_package, write_package
 from pipelines.cluster.past import read_past
+from pipelines.cluster.replay import Target, make_replay
 from pipelines.cluster.watch import errors, follow, table, tasks_of
 from pipelines.parameters import presets
-from pipelines.replay import Target, make_replay
 
 BUILD = Path("build")
 _HOST_HELP = f"URL of Kubeflow Pipelines; none: through the kubeconfig. {TOKEN_VARIABLE} may hold a token."

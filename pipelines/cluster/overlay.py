@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from components.contracts.documents import describe
 from components.contracts.errors import InputError
+from components.contracts.overrides import describe
 from components.contracts.section import Positive, Section
 from pipelines.images import image_references
 from pipelines.platform import Cluster, Trainer

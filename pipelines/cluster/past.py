@@ -11,8 +11,8 @@ from typing import Any
 
 from components.contracts.errors import InputError
 from pipelines.cluster.api import Server, explained
+from pipelines.cluster.replay import Need
 from pipelines.configure import configure
-from pipelines.replay import Need
 
 _PARTS = ("preprocess", "agent", "evaluate")
 

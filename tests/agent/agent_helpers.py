@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from components.agent.chat import ChatProvider
+from components.agent.llm.chat import ChatProvider
 from components.agent.providers import Question, Reply, Rival
 from components.contracts import confusion as confusions
 from components.contracts.config import AgentConfig, AgentStage, DataConfig, ModelConfig, TrainConfig, TrainStage

@@ -15,7 +15,7 @@ from agent_helpers import Scene
 
 from components.agent.__main__ import app
 from components.agent.core import run_round
-from components.agent.figure import draw
+from components.agent.show.figure import draw
 from components.contracts import constraints
 from components.contracts.config import load_experiment
 from components.contracts.constraints import ClassConstraint, Provenance

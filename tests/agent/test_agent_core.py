@@ -11,8 +11,8 @@ import pytest
 from agent_helpers import NW_UCLA, Scene
 
 from components.agent.core import run_round
-from components.agent.priors import load_priors
-from components.agent.providers import NO_PRIOR
+from components.agent.offline.priors import load_priors
+from components.agent.offline.provider import NO_PRIOR
 from components.contracts import constraints
 from components.contracts.artifact import digest
 from components.contracts.config import AgentStage

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import closed_loop
 import pytest
 import typer
 from agent_helpers import Endpoint, completion, good
@@ -14,9 +14,6 @@ from typer.testing import CliRunner
 
 from components.contracts.config import load_experiment
 from pipelines.demo import write_demo
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import closed_loop
 
 
 def cell(protocol: str, seed: int, arm: str, top1: float) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.agent.providers import NO_PRIOR, Answer, Question, Reply, Rival
+from components.agent.offline.provider import NO_PRIOR
+from components.agent.providers import Answer, Question, Reply, Rival
 from components.agent.selector import MAX_DESCRIPTION, complaint, resolve, select, unchanged
 from components.contracts.constraints import ClassConstraint, Provenance
 from components.contracts.skeleton import layout_names, load_layout

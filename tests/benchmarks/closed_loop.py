@@ -33,8 +33,8 @@ from closed_loop_llm import SMALL, account, llm_settings, small_llm, tally
 from rich.console import Console
 from rich.table import Table
 
-from components.agent.chat import OPENAI
 from components.agent.core import run_round
+from components.agent.llm.chat import OPENAI
 from components.contracts import scores
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError

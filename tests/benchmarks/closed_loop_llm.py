@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.agent.cache import LOG
-from components.agent.chat import OPENAI, REPAIRED
+from components.agent.llm.cache import LOG
+from components.agent.llm.chat import OPENAI, REPAIRED
 from components.contracts import constraints
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError

@@ -29,11 +29,11 @@ from components.contracts.config import load_experiment  # noqa: E402
 from components.contracts.errors import InputError  # noqa: E402
 from components.runtime.cli import parse_settings  # noqa: E402
 from components.runtime.task import image  # noqa: E402
-from pipelines.command_lines import CommandLine, command_lines  # noqa: E402
-from pipelines.containers import hand_over  # noqa: E402
 from pipelines.demo import write_demo  # noqa: E402
-from pipelines.engine import Engine  # noqa: E402
 from pipelines.images import STAGES  # noqa: E402
+from pipelines.local.command_lines import CommandLine, command_lines  # noqa: E402
+from pipelines.local.containers import hand_over  # noqa: E402
+from pipelines.local.engine import Engine  # noqa: E402
 from pipelines.platform import ALLOCATOR  # noqa: E402
 
 SHORT = ["streams=[j]", "train.epochs=2"]

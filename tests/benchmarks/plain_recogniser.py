@@ -3,7 +3,7 @@
 This is what ours is compared with: the same function without any reassociation. Projections run over all frames and
 are averaged afterwards, every temporal branch has its own 1×1 convolution, the constraint head builds the tensor
 persons × channels × classes × joints, nothing is reused or done in place. Its parameters have the names of the
-reference's checkpoints, and ``tests/train/test_plain_recogniser.py`` holds it to the recorded values.
+reference's checkpoints, and ``tests/train/model/test_plain_recogniser.py`` holds it to the recorded values.
 
 Sources: DG-STGCN (Duan et al. 2022), sections 3.2 and 3.3; CLIP (Radford et al. 2021), section 2.4, for the text tower.
 """

@@ -28,10 +28,10 @@ from components.contracts import dataset
 from components.contracts.config import Augmentation, DataConfig, TrainConfig
 from components.contracts.skeleton import STREAM_NAMES, STREAMS, load_layout
 from components.preprocess.core import preprocess
-from components.train.augment import augment, draw
-from components.train.clips import ClipSource
-from components.train.sampling import training_frames
-from components.train.streams import stream_features
+from components.train.clips.augment import augment, draw
+from components.train.clips.gather import ClipSource
+from components.train.clips.sampling import training_frames
+from components.train.clips.streams import stream_features
 
 TRAIN = TrainConfig(epochs=1, frames=100, augmentation=Augmentation(rotation=0.2))
 LAYOUT = load_layout("ntu25")

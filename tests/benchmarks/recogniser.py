@@ -26,10 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from components.contracts.config import ModelConfig, TrainConfig
-from components.train.allocator import keep_memory
-from components.train.folding import fold
-from components.train.losses import alignment_loss, training_loss
-from components.train.recogniser import Recogniser
+from components.train.model.folding import fold
+from components.train.model.losses import alignment_loss, training_loss
+from components.train.model.recogniser import Recogniser
+from components.train.training.allocator import keep_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 100

@@ -1,7 +1,7 @@
 """How fast the store moves large objects, against a plain copy by the same client to one server: ``make bench-s3``.
 
-A real S3 server is started (tests/store). The plain copy is the minio client's ``fput_object`` and ``fget_object`` with
-as many parts at once: it neither hashes what it sends nor checks what it reads, and leaves no metadata. Both are done
+A real S3 server is started. The plain copy is the minio client's ``fput_object`` and ``fget_object`` with as
+many parts at once: it neither hashes what it sends nor checks what it reads, and leaves no metadata. Both are done
 alternately, in one run on one machine; the ratio of the best times is what counts. Loopback and a server in Python
 make the client's own work weigh more here than in a network.
 """
@@ -19,11 +19,11 @@ from pathlib import Path
 from minio import Minio
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "store")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "runtime" / "store")]
 
 from swift_server import SwiftServer, install  # noqa: E402
 
-from components.contracts.store import store_for  # noqa: E402
+from components.runtime.store import store_for  # noqa: E402
 
 BUCKET = "speed"
 PARTS_AT_ONCE = 4

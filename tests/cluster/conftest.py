@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from kfp_server import Backend, Command, serving
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "pipelines"))  # the small experiment
 
 
 @pytest.fixture

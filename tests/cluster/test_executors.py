@@ -16,10 +16,10 @@ from small_experiment import CONFIG, write_pickle
 from components.contracts import report
 from components.runtime.task import image
 from pipelines.cluster.artifacts import locate
+from pipelines.cluster.replay import Target, make_replay
 from pipelines.dag import make_pipeline
 from pipelines.images import STAGES, image_references
 from pipelines.platform import Cluster
-from pipelines.replay import Target, make_replay
 
 CLUSTER = Cluster(image_references([], None))
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("executors")]

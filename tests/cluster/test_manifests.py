@@ -13,7 +13,7 @@ from kubeflow_trainer_api.models.trainer_v1alpha1_training_runtime import Traine
 from manifests import NAMES, built, of_kind, pod_specs, walk
 from schemas import SCHEMAS
 
-from components.contracts.store.connection import Settings
+from components.runtime.store.connection import Settings
 from components.runtime.task import image
 from pipelines.cluster.overlay import load_overlay
 from pipelines.dag import make_pipeline

@@ -16,7 +16,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 import components.agent.metrics as agent_metrics
-import components.train.telemetry as train_metrics
+import components.train.training.telemetry as train_metrics
 
 FROM_ELSEWHERE = {"up", "kube_pod_start_time"}
 """Prometheus' own, and kube-state-metrics'."""

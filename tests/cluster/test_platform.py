@@ -15,10 +15,10 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from manifests import NAMES, of_kind
 
 from components.contracts.errors import InputError
+from pipelines.cluster.replay import Target, make_replay
 from pipelines.dag import make_pipeline
 from pipelines.images import STAGES, image_references
 from pipelines.platform import CONFIG_MAP, SECRETS, STAGE_LABEL, Cluster
-from pipelines.replay import Target, make_replay
 
 Document = dict[str, Any]
 DIGEST = "registry.example/lab/train@sha256:" + "a" * 64

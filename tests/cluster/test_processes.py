@@ -15,7 +15,8 @@ from components.agent import core as agent
 from components.contracts import checkpoint, scores
 from components.contracts.config import parse_experiment
 from components.preprocess.core import preprocess
-from components.train import processes, trainjob
+from components.train.distributed import torchrun as processes
+from components.train.distributed import trainjob
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = parse_experiment(CONFIG, "small", {"rounds": 1})

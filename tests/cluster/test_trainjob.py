@@ -20,7 +20,7 @@ from small_experiment import CONFIG
 
 from components.contracts.config import load_experiment, parse_experiment
 from components.contracts.errors import InputError
-from components.train import trainjob
+from components.train.distributed import trainjob
 from pipelines.cluster.overlay import load_overlay
 from pipelines.dag import make_pipeline
 from pipelines.images import image_references

@@ -67,7 +67,7 @@ class Runs:
 def beside_a_server(client: DockerClient, command: list[str]) -> list[str]:
     """Return what runs a command beside an S3 server that containers reach and that has the bucket ``lab``."""
     network = client.networks.get("bridge").attrs["IPAM"]["Config"][0]["Subnet"]
-    return [sys.executable, "tests/store/swift_server.py", "--host", network, "lab", *command]
+    return [sys.executable, "tests/runtime/store/swift_server.py", "--host", network, "lab", *command]
 
 
 def results(root: Path, experiment: Experiment) -> dict[str, str]:

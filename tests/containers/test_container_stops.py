@@ -19,8 +19,8 @@ from docker.types import Mount
 
 from components.contracts.artifact import digest
 from components.runtime.task import image
-from pipelines.containers import hand_over
-from pipelines.engine import LABEL, user
+from pipelines.local.containers import hand_over
+from pipelines.local.engine import LABEL, user
 
 CONFIG = ROOT / "pipelines" / "configs" / "demo.yaml"
 EXPERIMENT = Experiment("demo", settings=("train.epochs=2",))

@@ -11,7 +11,7 @@ from docker.client import DockerClient
 
 from components.runtime.source import source_digest
 from components.runtime.task import image
-from pipelines.engine import SOURCE_LABEL
+from pipelines.local.engine import SOURCE_LABEL
 
 STAGES = ("preprocess", "train", "agent", "evaluate")
 MEGABYTES = {"preprocess": 400, "train": 1100, "agent": 400, "evaluate": 400}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.contracts.store.documents import Documents
+from components.runtime.store import Documents
 
 
 def check_reading_listing_removing(documents: Documents) -> None:

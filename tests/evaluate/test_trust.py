@@ -17,11 +17,11 @@ from test_evaluate_cli import shell
 from components.contracts import report, scores
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
-from components.evaluate.comparison import compare, open_run
 from components.evaluate.core import evaluate
 from components.evaluate.dumps import import_scores, read_dump
-from components.evaluate.story import story
-from components.evaluate.terminal import tell
+from components.evaluate.report.comparison import compare, open_run
+from components.evaluate.report.story import story
+from components.evaluate.report.terminal import tell
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from pathlib import Path
 import atheris
 import numpy as np
 
-with atheris.instrument_imports(include=["components.contracts.pickled"]):
+with atheris.instrument_imports(include=["components.runtime.pickled"]):
     from components.contracts.errors import InputError
-    from components.contracts.pickled.records import Records, load_streamed
-    from components.contracts.pickled.unpickler import load_data
+    from components.runtime.pickled.records import Records, load_streamed
+    from components.runtime.pickled.unpickler import load_data
 
 MEMORY_DISK = Path("/dev/shm")
 SCRATCH = Path(tempfile.mkdtemp(prefix="fuzz-", dir=MEMORY_DISK if MEMORY_DISK.is_dir() else None)) / "in.pkl"

@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from typer.testing import CliRunner
 
-from components.agent.priors import load_priors
+from components.agent.offline.priors import load_priors
 from components.contracts.config import Experiment, TrainStage, load_experiment, parse_experiment
 from components.contracts.skeleton import STREAMS, load_layout
 from pipelines.__main__ import app

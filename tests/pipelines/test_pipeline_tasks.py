@@ -12,12 +12,12 @@ from kfp import dsl
 from small_experiment import CONFIG, ROOT, write_pickle
 
 from components.contracts.config import TrainStage, load_experiment, parse_experiment, parse_section
-from components.contracts.store import LocalStore
 from components.preprocess.component import preprocess
 from components.runtime import events
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 from components.runtime.source import source_digest
+from components.runtime.store import LocalStore
 from components.runtime.task import resume_place, task
 from pipelines.configure import configure
 

@@ -19,8 +19,8 @@ from recordings import standing, text, tracked, write
 from components.contracts.config import DataConfig
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
-from components.preprocess.pyskl import AnnotationPickle
-from components.preprocess.source import Sample
+from components.preprocess.readers.pyskl import AnnotationPickle
+from components.preprocess.readers.source import Sample
 from components.preprocess.workers import CHUNK, prepared
 
 NTU = {
@@ -93,7 +93,7 @@ def test_a_killed_process_is_one_clear_line() -> None:
 ENDLESS = """
 import itertools, os, sys
 from pickles import annotation, config
-from components.preprocess.pyskl import AnnotationPickle
+from components.preprocess.readers.pyskl import AnnotationPickle
 from components.preprocess.workers import prepared
 
 class Endless(AnnotationPickle):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
+import plain_pipeline as plain
 import pytest
 
 from components.contracts.skeleton import STREAMS, load_layout
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import plain_pipeline as plain
 
 CASES = ["1p_T70", "2p_T150", "2p_T260_swap"]
 NTU = load_layout("ntu25")

@@ -16,8 +16,8 @@ from components.contracts import checkpoint
 from components.contracts.config import load_experiment
 from components.contracts.skeleton import load_layout
 from components.train.__main__ import app
-from components.train.recogniser import Recogniser
-from components.train.reference_weights import from_reference
+from components.train.model.recogniser import Recogniser
+from components.train.trained.reference_weights import from_reference
 
 VARIANTS = {"ntu60": "ntu60_xsub", "k400": "k400"}
 

@@ -155,8 +155,8 @@ def test_plain_stem_and_uniform_sampling_train(tiny_dataset: Path, tiny_constrai
 
 
 def test_class_balance_weighs_rare_classes_more(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
-    from components.train.artifacts import open_inputs
     from components.train.core import _build_trainer
+    from components.train.training.inputs import open_inputs
 
     stage = experiment(class_balance=True).stage_train("j")
     trainer = _build_trainer(stage, open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")

@@ -5,7 +5,7 @@
     <store>/rounds/<id>/cancel          there if somebody wants it cancelled
     <store>/rounds/<id>/constraints     the result, an artifact
     <store>/open/<id>                   there until the job has ended
-    <store>/llm/                        the memory of answers, see ``components.agent.cache``
+    <store>/llm/                        the memory of answers, see ``components.agent.llm.cache``
 
 A job is known by the content of its request, so that it makes no difference which replica writes first.
 """
@@ -23,10 +23,9 @@ from pydantic import BaseModel, ValidationError
 from components.agent.providers import LOGGER
 from components.agent.service.messages import ENDED, Files, RoundRequest, RoundStatus, pack
 from components.contracts import constraints
-from components.contracts.documents import describe
 from components.contracts.errors import InputError
-from components.contracts.store import store_for
-from components.contracts.store.documents import Claim, Documents, documents_at
+from components.contracts.overrides import describe
+from components.runtime.store import Claim, Documents, documents_at, store_for
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -10,7 +10,7 @@ import certifi
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from components.agent.endpoint import KEY_VARIABLE
+from components.agent.llm.endpoint import KEY_VARIABLE
 from components.agent.metrics import READY
 from components.agent.service.book import Book
 from components.agent.service.messages import Health

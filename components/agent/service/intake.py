@@ -9,14 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from components.agent.core import plan_of_round
-from components.agent.endpoint import HOSTED_URL
-from components.agent.prompts import load_prompts
+from components.agent.llm.endpoint import HOSTED_URL
+from components.agent.llm.prompts import load_prompts
 from components.agent.service.messages import Files, Reference, RoundRequest, RoundStatus, pack, unpack
 from components.contracts import constraints
 from components.contracts.artifact import digest, digest_of
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
-from components.contracts.store import store_for
+from components.runtime.store import store_for
 
 
 @dataclass(frozen=True)

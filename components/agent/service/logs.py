@@ -8,7 +8,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from components.agent.endpoint import KEY_VARIABLE
+from components.agent.llm.endpoint import KEY_VARIABLE
 from components.agent.service.messages import TOKEN_VARIABLE
 from components.agent.service.worker import CURRENT_JOB
 from components.runtime.logs import LOGGER

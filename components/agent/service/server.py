@@ -7,7 +7,7 @@ import signal
 
 import uvicorn
 
-from components.agent.endpoint import HOSTED_URL, KEY_VARIABLE, check_url
+from components.agent.llm.endpoint import HOSTED_URL, KEY_VARIABLE, check_url
 from components.agent.providers import LOGGER
 from components.agent.service.app import make_app
 from components.agent.service.book import Book

@@ -12,8 +12,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from components.agent.budget import cost
 from components.agent.core import run_round
+from components.agent.llm.budget import cost
 from components.agent.metrics import JOB_SECONDS, JOBS, JOBS_QUEUED, JOBS_RUNNING
 from components.agent.providers import LOGGER, Reply, StoppedError
 from components.agent.service.book import Book, DamagedError
@@ -21,7 +21,7 @@ from components.agent.service.intake import check_endpoint, local_inputs
 from components.agent.service.messages import JobState, RoundRequest, RoundStatus
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
-from components.contracts.store.documents import Claim
+from components.runtime.store import Claim
 
 CURRENT_JOB: ContextVar[str] = ContextVar("job", default="")
 """The job that a line of the log belongs to."""

@@ -1,0 +1,1 @@
+"""Constraints for people: tables in a terminal, and the body with its critical joints."""

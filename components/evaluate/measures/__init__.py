@@ -1,0 +1,1 @@
+"""Numbers from scores: the ensemble, accuracy with its uncertainty, calibration, and what the guidance did."""

@@ -1,0 +1,106 @@
+"""Prints what ``inspection`` found, for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from components.preprocess.inspect.inspection import Holdings
+
+SHOWN_CLASSES = 30
+SHOWN_SPLITS = 6
+SHOWN_IDS = 3
+LONGEST_TEXT = 300
+
+
+def show(found: Holdings, name: str) -> None:
+    """Print the whole report to stdout."""
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console.print(f"{name}: {found.kind}, {len(found.labels)} samples, {len(set(found.labels.values()))} classes")
+    for (joints, channels, scored), count in found.forms.most_common():
+        what = f"{joints} joints × {channels} coordinates{' + score' if scored else ''}"
+        console.print(f"form: {what} ({count} samples)")
+    persons = ", ".join(f"{persons}: {count}" for persons, count in sorted(found.persons.items()))
+    console.print(f"persons: {persons or 'none'}")
+    if found.frames:
+        console.print(f"frames: {_spread(found.frames.values())}, {sum(found.frames.values())} in all")
+    _show_splits(found, console)
+    _show_classes(found, console)
+    _show_faults(found, console)
+    _show_copies(found, console)
+
+
+def _spread(values: Iterable[int]) -> str:
+    least, low, middle, high, most = np.percentile(list(values), [0, 5, 50, 95, 100], method="nearest")
+    return f"min {least:g}, 5 % {low:g}, median {middle:g}, 95 % {high:g}, max {most:g}"
+
+
+def _show_splits(found: Holdings, console: Console) -> None:
+    table = Table("split", "ids", "without a sample", "classes", "frames")
+    for split, ids in found.splits.items():
+        known = [sample_id for sample_id in dict.fromkeys(ids) if sample_id in found.labels]
+        frames = sum(found.frames.get(sample_id, 0) for sample_id in known)
+        classes = len({found.labels[sample_id] for sample_id in known})
+        table.add_row(printable(split), str(len(ids)), str(len(set(ids)) - len(known)), str(classes), str(frames))
+    console.print(table)
+    named = {sample_id for ids in found.splits.values() for sample_id in ids}
+    if outside := len(found.labels.keys() - named):
+        console.print(f"{outside} samples are in no split", style="yellow")
+
+
+def _show_classes(found: Holdings, console: Console) -> None:
+    counts = Counter(found.labels.values())
+    if not counts:
+        return
+    console.print(f"samples per class: {_spread(counts.values())}")
+    if len(counts) > SHOWN_CLASSES:
+        return
+    shown = found.splits if len(found.splits) <= SHOWN_SPLITS else {}
+    table = Table("class", "samples", *map(printable, shown))
+    per_split = [Counter(found.labels[i] for i in ids if i in found.labels) for ids in shown.values()]
+    for label, count in sorted(counts.items()):
+        title = f"{label} {found.classes[label]}" if label < len(found.classes) else str(label)
+        table.add_row(title, str(count), *(str(of_split[label]) for of_split in per_split))
+    console.print(table)
+
+
+def _show_faults(found: Holdings, console: Console) -> None:
+    if not found.faults and not found.repeated:
+        console.print("no sample is all zero, NaN or otherwise faulty")
+    for reason, ids in sorted(found.faults.items(), key=lambda item: -len(item[1])):
+        console.print(f"{len(ids)} samples: {printable(reason)} ({_some(ids)})", style="yellow")
+    if found.repeated:
+        console.print(f"{len(found.repeated)} ids stand more than once ({_some(found.repeated)})", style="yellow")
+
+
+def _show_copies(found: Holdings, console: Console) -> None:
+    copies = found.copies()
+    if copies:
+        console.print(f"{sum(map(len, copies))} samples are byte-equal to another one, in {len(copies)} groups")
+    for train, test in found.pairs:
+        twins = found.twins(train, test)
+        sides = f"{printable(train)} → {printable(test)}"
+        if not twins:
+            console.print(f"{sides}: no test sample is byte-equal to a training sample")
+            continue
+        labels = Counter(found.labels[sample_id] for _, sample_id in twins)
+        classes = ", ".join(f"class {label}: {count}" for label, count in sorted(labels.items()))
+        console.print(
+            f"LEAK {sides}: {len(twins)} of {len(found.splits[test])} test samples are byte-equal to training "
+            f"samples ({classes}), such as {_some([twins[0][1]])} = {_some([twins[0][0]])}",
+            style="bold red",
+        )
+
+
+def printable(text: str) -> str:
+    """Return text from an input as it may go to a terminal: control characters escaped, not too long."""
+    text = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+    return text if text.isprintable() else ascii(text)
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(map(printable, ids[:SHOWN_IDS])) + (", …" if len(ids) > SHOWN_IDS else "")

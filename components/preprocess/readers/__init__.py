@@ -1,0 +1,1 @@
+"""Skeletons as other people's tools write them, read sample by sample."""

@@ -1,0 +1,126 @@
+"""Finds out which format an input has and opens it: a folder, an archive, or a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from components.contracts.config import DataConfig, KineticsConfig
+from components.contracts.errors import InputError
+from components.preprocess.readers import ntu, pyskl, uav
+from components.preprocess.readers.files import Files, Folder, Member, SingleFile, open_files
+from components.preprocess.readers.kinetics import KineticsIndex
+from components.preprocess.readers.source import Source
+from components.preprocess.readers.unlabelled import Unlabelled
+from components.runtime.pickled.records import Records, load_streamed
+from components.runtime.pickled.unpickler import load_data
+
+Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"]
+KPFILES = "kpfiles"
+PICKLES = (".pkl", ".pickle")
+
+
+def open_source(path: Path, config: DataConfig | None = None, kind: Format = "auto") -> tuple[Source, dict[str, Path]]:
+    """Open an input.
+
+    Args:
+        path: a folder, an archive (``.zip``, ``.tar``, ``.tar.gz``) or a pickle.
+        config: layout, protocols and options of the format; without it the format's own.
+        kind: the format; ``auto`` looks at the input.
+
+    Returns:
+        The open source, and what else is read besides ``path``, by role (``kpfiles``).
+
+    Raises:
+        InputError: no format fits, several do, or the input cannot be used as a whole.
+    """
+    if kind == "clips":
+        if config is None:
+            raise InputError(f"{path}: format clips needs a configuration")
+        return Unlabelled(path, config), {}
+    files = open_files(path)
+    found = _formats(files)
+    if kind == "auto":
+        kind = _only(path, found)
+    if kind == "ntu" or kind == "uav":
+        if kind not in found:
+            suffix = ntu.SUFFIX if kind == "ntu" else uav.SUFFIX
+            raise InputError(f"{path}: format {kind}: no {suffix} file found among {len(files.names)} files")
+        return (ntu.open(files) if kind == "ntu" else uav.open(files, config.layout if config else "coco17")), {}
+    return _open_pickle(files, config, kind)
+
+
+def _formats(files: Files) -> list[Format]:
+    """Return the formats that files with their names could have."""
+    found: list[Format] = []
+    if isinstance(files, SingleFile) or any(name.endswith(PICKLES) for name in files.names):
+        found.append("pyskl")
+    if any(name.endswith(ntu.SUFFIX) for name in files.names):
+        found.append("ntu")
+    if any(uav.NAME.fullmatch(PurePosixPath(name).stem) for name in files.names if name.endswith(uav.SUFFIX)):
+        found.append("uav")
+    return found
+
+
+def _only(path: Path, found: list[Format]) -> Format:
+    if len(found) > 1 and path.suffix in (ntu.SUFFIX, uav.SUFFIX):
+        found = found[1:]  # a single recording is no pickle
+    if not found:
+        expected = f"a pickle, {ntu.SUFFIX} files of NTU RGB+D or .txt files of UAV-Human"
+        raise InputError(f"{path}: not a file of a known format and no such file inside; expected {expected}")
+    if len(found) > 1:
+        raise InputError(f"{path}: holds files of several formats ({', '.join(found)}): choose one with --format")
+    return "auto" if found[0] == "pyskl" else found[0]
+
+
+def _open_pickle(files: Files, config: DataConfig | None, kind: Format) -> tuple[Source, dict[str, Path]]:
+    annotations, splits = next(_annotations(member) for member in files.members({_index(files)}))
+    first = annotations.first if isinstance(annotations, Records) else annotations[0]
+    refers = type(first) is dict and "raw_file" in first and "keypoint" not in first
+    if kind == "pyskl" or (kind == "auto" and not refers):
+        return pyskl.AnnotationPickle(annotations, splits), {}
+    kpfiles, besides = _kpfiles(files)
+    options = config.kinetics if config else KineticsConfig()
+    tests = {protocol.test for protocol in config.protocols.values()} if config else set()
+    test_ids = {sample_id for name in tests for sample_id in splits.get(name, ())}
+
+    def load(kpfile: Member) -> Any:
+        return _load(kpfile, load_data)
+
+    return KineticsIndex(list(annotations), splits, kpfiles, load, options, test_ids), besides
+
+
+def _annotations(member: Member) -> tuple[pyskl.Annotations, dict[str, list[str]]]:
+    return pyskl.checked(
+        _load(member, lambda path: load_streamed(path, "annotations", before=("split",))), member.label
+    )
+
+
+def _index(files: Files) -> str:
+    """Return the name of the one annotation pickle."""
+    if isinstance(files, SingleFile):
+        return files.names[0]
+    pickles = [name for name in files.names if name.endswith(PICKLES) and KPFILES not in PurePosixPath(name).parts]
+    if len(pickles) != 1:
+        where = f"outside of folder {KPFILES}, one annotation pickle expected"
+        raise InputError(f"{files.path}: found {len(pickles)} pickles {where}")
+    return pickles[0]
+
+
+def _kpfiles(files: Files) -> tuple[Files, dict[str, Path]]:
+    if not isinstance(files, SingleFile):
+        return files, {}
+    folder = files.path.parent / KPFILES
+    if not folder.is_dir():
+        raise InputError(f"{files.path}: an index without coordinates; a folder {KPFILES} with them expected beside it")
+    return Folder(folder), {KPFILES: folder}
+
+
+def _load(member: Member, read: Callable[[Path], Any]) -> Any:
+    """Read a pickle as data; error messages name the member, not its temporary copy (which may go at once)."""
+    with member.local() as path:
+        try:
+            return read(path)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), member.label, 1)) from None

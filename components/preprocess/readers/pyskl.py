@@ -1,0 +1,146 @@
+"""Reader of the annotation pickle of PYSKL (Duan et al. 2022), the common form of skeleton data sets.
+
+``{'split': {name: [ids]}, 'annotations': [{'frame_dir': id, 'label': int, 'keypoint': [M, T, V, C], …}]}``,
+for 2D data with ``'keypoint_score': [M, T, V]`` and ``'img_shape': (height, width)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from components.contracts.dataset import Skipped
+from components.contracts.errors import InputError
+from components.preprocess.readers.source import Sample, Source
+from components.runtime.pickled.records import Records
+
+
+class AnnotationPickle(Source):
+    """An open annotation pickle."""
+
+    format = "pyskl"
+
+    def __init__(self, annotations: list[Any] | Records, splits: dict[str, list[str]]) -> None:
+        self._annotations = annotations
+        self.splits = splits
+
+    @property
+    def expected(self) -> int:
+        if isinstance(self._annotations, list):
+            return len(self._annotations)
+        named = {sample_id for ids in self.splits.values() for sample_id in ids}
+        return len(named) if self._annotations.number is None else self._annotations.number
+
+    def raw(self) -> Iterator[Sample | Skipped]:
+        return (_sample(position, annotation) for position, annotation in enumerate(self._annotations))
+
+    def finish(self, raw: Sample | Skipped) -> Sample | Skipped:
+        return raw
+
+
+Annotations = list[Any] | Records
+
+
+def checked(content: Any, name: str) -> tuple[Annotations, dict[str, list[str]]]:
+    """Return annotations and splits of a pickle's content; ``name`` is what error messages call the file.
+
+    Raises:
+        InputError: ``annotations`` or ``split`` is missing or of the wrong kind.
+    """
+    if type(content) is not dict:
+        raise InputError(f"{name}: found a pickled {type(content).__name__}, expected a dict with {_KEYS}")
+    missing = [key for key in ("split", "annotations") if key not in content]
+    if missing:
+        found = ", ".join(sorted(str(key)[:40] for key in list(content)[:10])) or "nothing"
+        raise InputError(f"{name}: {' and '.join(missing)} missing: found {found}, expected {_KEYS}")
+    annotations = content["annotations"]
+    if not isinstance(annotations, list | Records):
+        raise InputError(f"{name}: annotations: found {type(annotations).__name__}, expected a list")
+    if (annotations.number if isinstance(annotations, Records) else len(annotations)) == 0:
+        raise InputError(f"{name}: annotations: the list is empty")
+    return annotations, _splits(name, content["split"])
+
+
+_KEYS = "'split' and 'annotations'"
+
+
+def _splits(path: str, splits: Any) -> dict[str, list[str]]:
+    if type(splits) is not dict:
+        raise InputError(f"{path}: split: found {type(splits).__name__}, expected a dict of lists of sample ids")
+    checked = {}
+    for name, ids in splits.items():
+        if not isinstance(name, str) or not isinstance(ids, list | tuple | np.ndarray):
+            raise InputError(f"{path}: split {str(name)[:40]!r}: found {type(ids).__name__}, expected a list of ids")
+        if not all(isinstance(sample_id, str) for sample_id in ids):
+            raise InputError(f"{path}: split {name!r}: holds an id that is not text")
+        checked[str(name)] = [str(sample_id) for sample_id in ids]
+    return checked
+
+
+def _sample(position: int, annotation: Any) -> Sample | Skipped:
+    if type(annotation) is not dict:
+        reason = f"annotation: found {type(annotation).__name__}, expected a dict"
+        return Skipped(position=position, sample_id="", reason=reason)
+    name = annotation.get("frame_dir")
+    sample_id = str(name) if isinstance(name, str) else ""
+    found = field_fault(annotation, "keypoint", "keypoint_score") or _length_fault(annotation)
+    if found:
+        return Skipped(position=position, sample_id=sample_id, reason=found)
+    return Sample(
+        position=position,
+        sample_id=sample_id,
+        label=int(annotation["label"]),
+        keypoints=annotation["keypoint"],
+        scores=annotation.get("keypoint_score"),
+        image=image_size(annotation),
+    )
+
+
+def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | None:
+    """Return what is wrong with id, label or a field that must hold an array; only those in ``more`` may be missing."""
+    missing = [name for name in ("frame_dir", "label", array) if name not in annotation]
+    if missing:
+        return f"missing: {', '.join(missing)}"
+    if not isinstance(annotation["frame_dir"], str) or not annotation["frame_dir"]:
+        return f"frame_dir: found {kind(annotation['frame_dir'])}, expected text"
+    if not is_integer(annotation["label"]):
+        return f"label: found {kind(annotation['label'])}, expected an integer"
+    for name in (array, *more):
+        if name in annotation and not isinstance(annotation[name], np.ndarray):
+            return f"{name}: found {kind(annotation[name])}, expected an array"
+    return None
+
+
+def _length_fault(annotation: dict[Any, Any]) -> str | None:
+    shape = annotation["keypoint"].shape
+    if "total_frames" not in annotation or len(shape) != 4:
+        return None
+    total = annotation["total_frames"]
+    if not is_integer(total):
+        return f"total_frames: found {kind(total)}, expected an integer"
+    if int(total) != shape[1]:
+        return f"total_frames: found {total}, but keypoint has {shape[1]} frames"
+    return None
+
+
+def image_size(annotation: dict[Any, Any]) -> tuple[int, int] | None:
+    """Return (height, width) if the annotation has a sensible one."""
+    size = annotation.get("img_shape", annotation.get("original_shape"))
+    size = size.tolist() if isinstance(size, np.ndarray) else size
+    if not isinstance(size, list | tuple) or len(size) != 2:
+        return None
+    if not all(is_integer(side) and side > 0 for side in size):
+        return None
+    return int(size[0]), int(size[1])
+
+
+def is_integer(value: Any) -> TypeGuard[int]:
+    """Tell whether a value is an integer; a truth value is none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def kind(value: Any) -> str:
+    """Return what error messages call a value of the wrong kind."""
+    return "empty text" if isinstance(value, str) and not value else type(value).__name__

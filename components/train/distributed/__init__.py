@@ -1,0 +1,1 @@
+"""One round by several processes: their ranks, torchrun in a pod, and a TrainJob over nodes."""

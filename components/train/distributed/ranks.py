@@ -1,0 +1,228 @@
+"""Several processes, each with a device of its own, that train one model; ``torchrun`` starts them.
+
+All of them draw the same random numbers for the whole batch (order, clips, augmentation, mix-up partners) and push
+their share of it through the network. What the heads say is gathered again, so every process computes the loss,
+the confusion and the metrics of the whole batch: exactly those of a single process, whose partners in mix-up and
+whose other half of the alignment loss may be anywhere in the batch. Each sample counts once per epoch, whatever the
+number of processes. The batch size of the configuration is that of all together, and the number of processes is
+not part of a checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from components.contracts.errors import InputError
+from components.runtime.logs import LOGGER
+from components.train.model.layers import BatchNorm
+
+_TIMEOUT = timedelta(minutes=30)  # longer than any process alone may take, such as for a save
+_STORE_TIMEOUT = timedelta(seconds=5)
+_FETCH_TIMEOUT = timedelta(days=1)  # who fetches in vain ends, and the launcher then ends those who wait
+
+
+@dataclass(frozen=True)
+class Workers:
+    """This process among its ``size`` ones; ``Workers()`` is a process alone."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one that logs, shows and writes."""
+        return self.rank == 0
+
+    def share(self, rows: Tensor) -> Tensor:
+        """Return this process's part of rows that all have."""
+        return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
+
+    def gather(self, share: Tensor, total: int) -> Tensor:
+        """Return all rows of which each process has its ``share``, in order; gradients flow to the own ones.
+
+        They are multiplied by ``size``, as what every process computes from all rows is averaged over them.
+        """
+        return share if self.size == 1 else cast(Tensor, _Gather.apply(share, total, self))
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Add up the values of all processes, in place, without a gradient."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+    def from_leader(self, values: Tensor) -> Tensor:
+        """Replace the values, in place, by those of the process that leads."""
+        if self.size > 1:
+            distributed.broadcast(values, 0)
+        return values
+
+    def once_a_node(self, name: str, fetch: Callable[[], Path]) -> Path:
+        """Return what the first process of this node has fetched; the others wait for it, and use its copy."""
+        first = self.rank - int(os.environ.get("LOCAL_RANK", "0"))
+        if self.size == 1:
+            return fetch()
+        store, key = _launcher_store(_FETCH_TIMEOUT), f"fetched/{first}/{name}"
+        if self.rank == first:
+            path = fetch()
+            store.set(_this_attempt(key), str(path))
+            return path
+        return Path(store.get(_this_attempt(key)).decode())
+
+    def wrap(self, model: nn.Module, *, sync_batch_norm: bool) -> nn.Module:
+        """Return the model as it is to be called in training: gradients are averaged over the processes.
+
+        Args:
+            sync_batch_norm: normalise with the statistics of the whole batch, not of each process's share.
+        """
+        if self.size == 1:
+            return model
+        if sync_batch_norm:
+            synchronise(model, self)
+        # Without device_ids: inputs stay where they are, and one of them belongs in main memory.
+        return DistributedDataParallel(model)
+
+
+ALONE = Workers()
+
+
+def default_device() -> torch.device:
+    """Return the device of a process alone."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def joined() -> Iterator[Workers]:
+    """Meet the other processes that ``torchrun`` started, if it did; one that fails ends all.
+
+    Raises:
+        InputError: this process failed by a user's mistake, or lost another one.
+        SystemExit: another process failed first and has said why.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if size == 1:
+        yield Workers(device=default_device())
+        return
+    device = _own_device(rank)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    if rank:
+        logging.getLogger(LOGGER).setLevel(logging.ERROR)
+    try:
+        yield Workers(rank, size, device)
+    except InputError as error:
+        _only_first_goes_on()
+        raise InputError(f"process {rank} of {size}: {error}") from None
+    except RuntimeError as error:
+        _only_first_goes_on()
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
+            raise InputError(f"process {rank} of {size}: another process was lost; the round is ended") from None
+        raise
+    finally:
+        distributed.destroy_process_group()
+
+
+def _own_device(rank: int) -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    number = int(os.environ.get("LOCAL_RANK", rank))
+    if number >= torch.cuda.device_count():
+        raise InputError(f"--nproc-per-node: process {number} found {torch.cuda.device_count()} GPUs")
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def _launcher_store(timeout: timedelta) -> distributed.TCPStore:
+    """Return the launcher's store, which outlives us."""
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return distributed.TCPStore(address, port, is_master=False, timeout=timeout)
+
+
+def _this_attempt(key: str) -> str:
+    """Return a key of ours in that store, other than those of the processes that were started before us."""
+    return f"skeletonagent/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{key}"
+
+
+def _only_first_goes_on() -> None:
+    """Leave quietly unless this is the first process to fail."""
+    try:
+        failed = _launcher_store(_STORE_TIMEOUT).add(_this_attempt("failed"), 1)
+    except distributed.DistError:  # gone, with the process that had it: nobody else will say anything
+        return
+    if failed > 1:
+        raise SystemExit(1)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, share: Tensor, total: int, workers: Workers) -> Tensor:
+        counts = [len(part) for part in torch.empty(total).tensor_split(workers.size)]
+        ctx.start, ctx.count, ctx.size = sum(counts[: workers.rank]), len(share), workers.size
+        padded = F.pad(share, (0, 0) * (share.dim() - 1) + (0, counts[0] - len(share))).contiguous()
+        parts = [torch.empty_like(padded) for _ in counts]
+        distributed.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return gradient[ctx.start : ctx.start + ctx.count] * ctx.size, None, None
+
+
+class _Sum(torch.autograd.Function):
+    """Sum over the processes, each of which goes on with it: hence their gradients add up too."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, workers: Workers) -> Tensor:
+        ctx.workers = workers
+        return workers.sum(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.workers.sum(gradient.clone()), None
+
+
+class SynchronisedNorm(nn.BatchNorm1d):
+    """Batch norm of ``[N, C, T]`` with the statistics of all processes, whose N may differ, on any device."""
+
+    workers = Workers()
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        local = torch.cat([x.sum(dim=(0, 2)), x.new_tensor([len(x) * x.shape[2]])])
+        total = cast(Tensor, _Sum.apply(local, self.workers))
+        count = total[-1].detach()
+        mean = total[:-1] / count
+        centred = x - mean[:, None]
+        variance = cast(Tensor, _Sum.apply(centred.square().sum(dim=(0, 2)), self.workers)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale[:, None] + self.bias[:, None]
+
+
+def synchronise(model: nn.Module, workers: Workers) -> None:
+    """Let every batch norm of a model use the statistics of the whole batch."""
+    for part in model.modules():
+        if isinstance(part, BatchNorm):
+            part.total = workers.sum
+        elif isinstance(part, nn.BatchNorm1d):
+            part.__class__ = SynchronisedNorm
+            cast(SynchronisedNorm, part).workers = workers

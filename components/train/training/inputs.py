@@ -1,0 +1,98 @@
+"""What a round is made from: the artifacts, opened and checked against each other and the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+from components.contracts import checkpoint, constraints, dataset
+from components.contracts.checkpoint import Checkpoint
+from components.contracts.config import TrainStage
+from components.contracts.errors import InputError
+from components.contracts.skeleton import STREAMS
+from components.train.clips.features import check_flip
+from components.train.clips.holding_out import Numbers, divide
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The opened artifacts of one round; ``samples`` are the numbers of those to train on, ``held_out`` of others."""
+
+    dataset: dataset.Dataset
+    constraints: constraints.Constraints
+    previous: Checkpoint | None
+    samples: Numbers
+    held_out: Numbers
+
+    @property
+    def digests(self) -> dict[str, str]:
+        made_from = {"dataset": self.dataset.digest, "constraints": self.constraints.digest}
+        return made_from | ({"checkpoint": self.previous.digest} if self.previous else {})
+
+
+def open_inputs(
+    stage: TrainStage, data: Path, guidance: Path, previous: Path | None, stream: str, round_number: int
+) -> Inputs:
+    """Open the inputs of a round; ``InputError`` names what contradicts what."""
+    if stream not in STREAMS:
+        raise InputError(f"stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
+    if not 1 <= round_number <= stage.rounds:
+        raise InputError(f"round: found {round_number}, expected 1 to {stage.rounds}")
+    if (previous is None) != (round_number == 1):
+        expected = "none in round 1" if previous else f"the checkpoint of round {round_number - 1}"
+        raise InputError(f"previous checkpoint: found {previous or 'none'}, expected {expected}")
+    packed, told = dataset.open(data), constraints.open(guidance)
+    before = checkpoint.open(previous) if previous else None
+    _check_constraints(stage, told, guidance)
+    _check_dataset(stage, packed, data)
+    opened = Inputs(packed, told, before, *divide(packed, stage))
+    if opened.previous is not None and previous is not None:
+        _check_previous(stage, opened, previous, stream, round_number)
+    return opened
+
+
+def _check_constraints(stage: TrainStage, told: constraints.Constraints, path: Path) -> None:
+    if told.layout != stage.data.layout:
+        raise InputError(f"{path}: layout {told.layout!r} found, {stage.data.layout!r} expected")
+    found, expected = len(told.classes), len(stage.data.classes)
+    if found != expected:
+        raise InputError(f"{path}: {found} classes found, {expected} expected")
+
+
+def _check_dataset(stage: TrainStage, packed: dataset.Dataset, path: Path) -> None:
+    if packed.config.layout != stage.data.layout:
+        raise InputError(f"{path}: layout {packed.config.layout!r} found, {stage.data.layout!r} expected")
+    if packed.config.classes != stage.data.classes:
+        pairs = enumerate(zip_longest(packed.config.classes, stage.data.classes))
+        label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
+        raise InputError(f"{path}: class {label} {found!r} found, {expected!r} expected")
+    check_flip(packed, stage)
+
+
+def _check_previous(stage: TrainStage, inputs: Inputs, path: Path, stream: str, round_number: int) -> None:
+    assert inputs.previous is not None
+    state, config = inputs.previous.state, inputs.previous.config
+    done = stage.train.epochs_of_round(round_number, stage.rounds).start
+    if state.stream != stream:
+        raise InputError(f"{path}: stream {state.stream!r} found, {stream!r} expected")
+    if state.epoch != done:
+        raise InputError(f"{path}: {state.epoch} epochs done found, {done} expected before round {round_number}")
+    if (config.model, config.train, config.seed) != (stage.model, stage.train, stage.seed):
+        raise InputError(f"{path}: made with another model, train or seed configuration than this round's")
+    if stage.train.held_out:
+        _check_same_samples(stage, inputs, path)
+    dimensions = inputs.constraints.text.shape[1]
+    if state.text_dimensions != dimensions:
+        raise InputError(f"{path}: text dimensions {state.text_dimensions} found, {dimensions} expected")
+
+
+def _check_same_samples(stage: TrainStage, inputs: Inputs, path: Path) -> None:
+    """Refuse a checkpoint that may have been trained on what is now held out."""
+    assert inputs.previous is not None
+    made_from, data = checkpoint.verify(path).made_from, inputs.previous.config.data.chosen
+    splits, expected = (data.train, data.test), (stage.data.chosen.train, stage.data.chosen.test)
+    if made_from.get("dataset") != inputs.dataset.digest or splits != expected:
+        raise InputError(
+            f"{path}: trained on another dataset or split than this round's, whose held-out samples differ"
+        )

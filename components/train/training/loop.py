@@ -1,0 +1,186 @@
+"""The training loop of one stream: epochs of steps, their random numbers, learning rate and bookkeeping."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.contracts.config import TrainStage
+from components.contracts.history import EpochRecord
+from components.contracts.skeleton import Layout
+from components.train.clips.features import training_features
+from components.train.clips.gather import ClipSource
+from components.train.clips.mix import draw_mix, mix
+from components.train.distributed.ranks import ALONE, Workers
+from components.train.model.losses import Losses, training_loss
+from components.train.model.recogniser import Output, Recogniser
+
+
+def seed_of(seed: int, stream: str, purpose: str) -> int:
+    """Derive an independent 63-bit seed; every epoch has its own, so no generator state needs saving."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stream}/{purpose}".encode()).digest()[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What the agent says, on the device: ``mask`` ``[classes, V]`` of this stream, ``text`` ``[classes, D]``."""
+
+    mask: Tensor
+    text: Tensor
+
+
+@dataclass
+class Tally:
+    """Sums over one epoch, kept on the device so that no step waits for it."""
+
+    sums: Tensor
+    confusion: Tensor
+    samples: int = 0
+    names: tuple[str, ...] = field(default=("total", "clean", "mixed", "constraint", "alignment"))
+
+    @classmethod
+    def empty(cls, classes: int, device: torch.device) -> Tally:
+        return cls(torch.zeros(5, device=device), torch.zeros(classes * classes, dtype=torch.int64, device=device))
+
+    def add(self, losses: Losses, logits: Tensor, labels: Tensor) -> None:
+        values = torch.stack([getattr(losses, name).detach() for name in self.names])
+        self.sums += values * len(labels)
+        classes = logits.shape[1]
+        cells = labels * classes + logits.argmax(1)
+        self.confusion.scatter_add_(0, cells, torch.ones_like(cells))
+        self.samples += len(labels)
+
+    def confusion_matrix(self) -> np.ndarray:
+        classes = math.isqrt(len(self.confusion))
+        return self.confusion.view(classes, classes).cpu().numpy()
+
+    def record(self, epoch: int, round_number: int, learning_rate: float) -> EpochRecord:
+        total, clean, mixed, constraint, alignment = (self.sums / self.samples).tolist()
+        confusion = self.confusion_matrix()
+        return EpochRecord(
+            epoch=epoch,
+            round=round_number,
+            learning_rate=learning_rate,
+            loss=total,
+            loss_clean=clean,
+            loss_mixed=mixed,
+            loss_constraint=constraint,
+            loss_alignment=alignment,
+            top1=float(np.trace(confusion) / confusion.sum()),
+        )
+
+
+@dataclass
+class Trainer:
+    """Everything a step needs. ``samples`` are the sample numbers of the training split, int64 ``[N]``."""
+
+    stage: TrainStage
+    stream: str
+    layout: Layout
+    model: Recogniser
+    optimiser: torch.optim.SGD
+    source: ClipSource
+    samples: Tensor
+    guidance: Guidance
+    workers: Workers = ALONE
+    class_weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        self._network = self.workers.wrap(self.model, sync_batch_norm=self.stage.train.sync_batch_norm)
+        if self.stage.train.class_balance:
+            labels = self.source.labels[self.samples]
+            counts = torch.bincount(labels, minlength=len(self.stage.data.classes)).clamp(min=1)
+            self.class_weights = (len(labels) / (len(counts) * counts)).float().to(self.source.device)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.samples) / self.stage.train.batch)
+
+    def epoch(
+        self, epoch: int, round_number: int, stepped: Callable[[], None] | None = None
+    ) -> tuple[EpochRecord, np.ndarray]:
+        """Train one epoch (1-based). Returns its record and its confusion: int64 ``[true, predicted]``.
+
+        ``stepped`` is called after every step, for which nothing waits for the device.
+
+        The confusion is what the network said of the clean clips before each step, as in the reference.
+        """
+        generator = torch.Generator().manual_seed(seed_of(self.stage.seed, self.stream, f"epoch {epoch}"))
+        tally = Tally.empty(len(self.stage.data.classes), self.source.device)
+        self.model.train()
+        order = self.samples[torch.randperm(len(self.samples), generator=generator)]
+        # Batches of nearly equal size: no tiny last one to upset the batch statistics.
+        for step, batch in enumerate(order.tensor_split(self.steps_per_epoch)):
+            rate = self.learning_rate((epoch - 1) * self.steps_per_epoch + step)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            self._step(batch, generator, tally)
+            if stepped is not None:
+                stepped()
+        return tally.record(epoch, round_number, rate), tally.confusion_matrix()
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then cosine to zero over all rounds together, per step (0-based)."""
+        config = self.stage.train
+        warmup = config.warmup_epochs * self.steps_per_epoch
+        if step < warmup:
+            return config.learning_rate * (step + 1) / warmup
+        total = config.epochs * self.steps_per_epoch
+        return config.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+
+    def _step(self, batch: Tensor, generator: torch.Generator, tally: Tally) -> None:
+        config = self.stage.train
+        clips = self._training_clips(batch, generator)
+        labels = self.source.labels[batch].to(self.source.device, non_blocking=True)
+        mixed_labels = None
+        inputs, present = clips, self.source.present(batch)
+        if config.mix:
+            drawn = draw_mix(len(batch), config.frames, self.layout, generator)
+            mixed, mixed_labels = mix(clips, labels, len(self.stage.data.classes), drawn)
+            inputs = torch.cat([clips, mixed])
+            present = torch.cat([present, present | present.roll(-drawn.shift, dims=0)])
+        output = self._forward(len(batch), inputs, present)
+        losses = training_loss(
+            output,
+            labels,
+            mixed_labels,
+            self.guidance.text,
+            cast(Tensor, self.model.logit_scale),
+            constraint_weight=config.constraint_weight,
+            alignment_weight=config.alignment_weight,
+            label_smoothing=config.label_smoothing,
+            class_weights=self.class_weights,
+        )
+        self.optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        self.optimiser.step()
+        tally.add(losses, output.logits[: len(batch)], labels)
+
+    def _forward(self, count: int, inputs: Tensor, present: Tensor) -> Output:
+        """Return the heads of the whole batch, of which this process computes its share.
+
+        Args:
+            count: the number of clean clips, and of mixed ones, if any: ``inputs`` and ``present`` hold both.
+        """
+        workers = self.workers
+        parts = [workers.share(part) for part in inputs.split(count)]
+        own = torch.cat([workers.share(part) for part in present.split(count)])
+        output = self._network(torch.cat(parts), self.guidance.mask, own)
+        if workers.size == 1:
+            return output
+        heads = [getattr(output, head.name) for head in fields(Output)]
+        widths = [head.shape[1] for head in heads]
+        # Clean and mixed side by side: all that is gathered travels at once.
+        side_by_side = torch.cat(torch.cat(heads, dim=1).split(len(parts[0])), dim=1)
+        gathered = torch.cat(workers.gather(side_by_side, count).chunk(len(parts), dim=1))
+        return Output(*gathered.split(widths, dim=1))
+
+    def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        return training_features(self.source, batch, self.stage, self.layout, self.stream, generator)

@@ -1,0 +1,131 @@
+"""Saves that go to the object store beside the training: what is sent, what is skipped, what stays. See also
+``tests/runtime/store/test_s3_saves.py``, with a real server."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from train_helpers import experiment
+
+from components.contracts import checkpoint
+from components.contracts.checkpoint import Checkpoint, TrainState
+from components.contracts.errors import InputError
+from components.runtime.store import LocalStore
+from components.train.training import remote_saves as mirror
+from components.train.training.remote_saves import Kept, kept_at
+from components.train.training.saves import Saves
+
+URI = "s3://lab/j-r1"
+
+
+class SlowStore(LocalStore):
+    """A store in a folder; publishing waits for ``open`` and notes what came, or fails as often as ``failures``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.open = threading.Event()
+        self.open.set()
+        self.busy = threading.Event()
+        self.published: list[str] = []
+        self.failures = 0
+
+    def _local(self, uri: str) -> str:
+        return str(self.folder / uri.partition("://")[2])
+
+    def exists(self, uri: str) -> bool:
+        return super().exists(self._local(uri))
+
+    def fetch(self, uri: str, into: Path) -> Path:
+        return Path(shutil.copytree(super().fetch(self._local(uri), into), into / "copy"))
+
+    def publish(self, source: Path, uri: str) -> None:
+        self.busy.set()
+        assert self.open.wait(10)
+        if self.failures:
+            self.failures -= 1
+            raise InputError(f"{uri}: the server cannot be reached")
+        super().publish(source, self._local(uri))
+        self.published.append(source.name)
+
+    def remove(self, uri: str) -> None:
+        super().remove(self._local(uri))
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlowStore:
+    store = SlowStore(tmp_path / "store")
+    monkeypatch.setattr(mirror, "store_for", lambda uri: store)
+    return store
+
+
+def saved(epoch: int) -> Checkpoint:
+    state = TrainState(stream="j", round=1, epoch=epoch, step=epoch, text_dimensions=4)
+    return Checkpoint({"weight": np.full(3, epoch, dtype=np.float32)}, {}, state, experiment().stage_train("j"))
+
+
+def saves(kept: Kept) -> Saves:
+    assert kept.folder is not None
+    return Saves(kept.folder, 1, {"dataset": "1"}, kept.saved)
+
+
+@contextmanager
+def killed(place: str) -> Iterator[Kept]:
+    """A round that ends before it is complete."""
+    with pytest.raises(KeyboardInterrupt), kept_at(place) as kept:
+        yield kept
+        raise KeyboardInterrupt
+
+
+def test_another_machine_goes_on_from_the_newest_save(store: SlowStore) -> None:
+    with killed(URI) as kept:
+        for epoch in (1, 2, 3):
+            saves(kept).write(saved(epoch))
+    assert kept.folder is not None and not kept.folder.exists()
+    with kept_at(URI) as again:
+        found = saves(again).newest(like=saved(0))
+        assert found is not None and found.state.epoch == 3
+    assert not store.exists(URI), "the round is complete"
+
+
+def test_training_does_not_wait_and_skips_what_is_overtaken(store: SlowStore) -> None:
+    store.open.clear()
+    with killed(URI) as kept:
+        saves(kept).write(saved(1))
+        assert store.busy.wait(10)
+        for epoch in (2, 3, 4):  # the save being sent is dropped from the disk meanwhile
+            saves(kept).write(saved(epoch))
+        assert store.published == []
+        store.open.set()
+    assert store.published == ["epoch-000001", "epoch-000004"]
+
+
+def test_a_server_that_is_away_does_not_end_the_training(store: SlowStore, caplog: pytest.LogCaptureFixture) -> None:
+    store.failures = 1
+    with killed(URI) as kept:
+        saves(kept).write(saved(1))
+        assert store.busy.wait(10)
+        saves(kept).write(saved(2))
+    assert store.published[-1] == "epoch-000002"
+
+
+def test_what_is_no_checkpoint_is_left_alone(store: SlowStore, tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "made", saved(1), made_from={})
+    store.publish(tmp_path / "made", URI)
+    damaged = tmp_path / "store" / "lab" / "j-r1" / "manifest.json"
+    damaged.write_text(damaged.read_text().replace('"artifact": "checkpoint"', '"artifact": "dataset"'))
+    with pytest.raises(InputError, match=f"^{URI}: expected a checkpoint artifact, found 'dataset'$"), kept_at(URI):
+        pass
+    assert store.exists(URI)
+
+
+def test_a_folder_and_nothing_are_used_as_they_are(tmp_path: Path) -> None:
+    with kept_at(str(tmp_path)) as kept:
+        assert kept == Kept(tmp_path)
+    with kept_at(None) as kept:
+        assert kept == Kept()

@@ -1,0 +1,116 @@
+"""What a user sees of a running round: log lines, gauges, a JSONL log, TensorBoard files, a learning curve."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+from train_helpers import experiment
+
+from components.contracts import checkpoint, scores
+from components.contracts.errors import InputError
+from components.runtime import progress
+from components.train.core import Outputs, train_round
+from components.train.trained.curve import draw_curve
+from components.train.training import telemetry
+from components.train.training.telemetry import Watching
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Log lines of a round that nobody watches on a terminal, every one of them."""
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    seen: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage())  # type: ignore[method-assign]
+    telemetry.LOG.addHandler(handler)
+    level = telemetry.LOG.level
+    telemetry.LOG.setLevel(logging.INFO)
+    yield seen
+    telemetry.LOG.setLevel(level)
+    telemetry.LOG.removeHandler(handler)
+
+
+def run(data: Path, guidance: Path, folder: Path, watching: Watching) -> Outputs:
+    made = Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
+    stage = experiment(rounds=1, epochs=3, evaluate_every=2).stage_train("jm")
+    train_round(stage, data, guidance, made, stream="jm", round_number=1, watching=watching)
+    return made
+
+
+def test_everything_that_can_be_watched(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, lines: list[str]
+) -> None:
+    pytest.importorskip("tensorboardX", reason="the extra 'tensorboard' is not installed")
+    watching = Watching(tmp_path / "logs" / "jm.jsonl", tmp_path / "board")
+    made = run(tiny_dataset, tiny_constraints, tmp_path / "watched", watching)
+    history = scores.open(made.scores).history
+    _check_log(tmp_path / "logs" / "jm.jsonl", history)
+    _check_lines(lines, history)
+
+    def gauge(name: str) -> float | None:
+        return REGISTRY.get_sample_value(f"skeletonagent_train_{name}", {"stream": "jm", "round": "1"})
+
+    last = history[-1]
+    assert (gauge("epoch"), gauge("loss"), gauge("top1_ratio")) == (3, last.loss, last.top1)
+    assert (gauge("learning_rate"), gauge("test_top1_ratio")) == (last.learning_rate, history[1].test_top1)
+    assert gauge("samples_per_second") and gauge("gpu_memory_bytes") is not None
+    written = b"".join(file.read_bytes() for file in (tmp_path / "board" / "jm-r1").glob("events.out.tfevents.*"))
+    assert all(f"train/{name}".encode() in written for name in ("loss", "top1", "test_top1", "clips_per_second"))
+
+    plain = run(tiny_dataset, tiny_constraints, tmp_path / "unwatched", Watching())
+    for one, other in zip((made.checkpoint, made.scores), (plain.checkpoint, plain.scores), strict=True):
+        assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes(), (
+            "watching changes nothing"
+        )
+    assert checkpoint.open(made.checkpoint).state.best_epoch == 2
+
+
+def _check_log(path: Path, history: tuple[object, ...]) -> None:
+    logged = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["epoch"] for line in logged] == [1, 2, 3]
+    for line, record in zip(logged, history, strict=True):
+        assert line.items() >= record.model_dump().items()  # type: ignore[attr-defined]
+        assert line["clips_per_second"] > 0 and line["seconds"] > 0 and line["time"] and line["stream"] == "jm"
+
+
+def _check_lines(lines: list[str], history: tuple[object, ...]) -> None:
+    shown = [line for line in lines if line.startswith("train jm round 1: ")]
+    assert any("12/12" in line and "s left" in line for line in shown), "steps, so that long epochs move too"
+    last = history[-1]
+    expected = f"epoch 3/3: loss {last.loss:.3f}, train top-1 {last.top1:.1%}"  # type: ignore[attr-defined]
+    assert any(expected in line and line.endswith("clips/s") for line in shown)
+
+
+def test_missing_package_is_one_line(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(InputError, match="--tensorboard: needs the package tensorboardX: pip install tensorboardX"):
+        run(tiny_dataset, tiny_constraints, tmp_path, Watching(tensorboard=tmp_path / "board"))
+
+
+def test_log_that_cannot_be_written(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written: Is a directory"):
+        run(tiny_dataset, tiny_constraints, tmp_path, Watching(log=tmp_path))
+
+
+def test_learning_curve(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    made = run(tiny_dataset, tiny_constraints, tmp_path, Watching())
+    draw_curve(made.checkpoint, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    draw_curve(made.scores, tmp_path / "curve.svg")
+    drawn = (tmp_path / "curve.svg").read_text()
+    assert "<svg" in drawn
+    for artifact, output, reason in (
+        (made.scores, "curve.txt", r"found suffix '.txt', expected .png, .svg, .pdf"),
+        (made.confusion, "curve.png", "expected a checkpoint artifact, found 'confusion'"),
+        (tmp_path / "nothing", "curve.png", "checkpoint artifact not found"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            draw_curve(artifact, tmp_path / output)
