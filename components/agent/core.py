@@ -176,7 +176,7 @@ def _open_inputs(
         raise InputError(f"round {round_number} needs the {missing} artifact (only round 0 has none)")
     counts, before = confusions.open(confusion), constraints.open(previous)
     _expect(confusion, "classes", len(counts.train), len(data.classes))
-    _expect(confusion, "layout", confusions.verify(confusion).config.get("data", {}).get("layout"), data.layout)
+    _expect(confusion, "layout", counts.manifest.config.get("data", {}).get("layout"), data.layout)
     _expect(confusion, "stream", counts.stream, stream)
     _expect(confusion, "round", counts.round, round_number)
     _expect(previous, "layout", before.layout, data.layout)
@@ -191,7 +191,7 @@ def _open_inputs(
 
 def _expect(path: Path, field: str, found: object, expected: object) -> None:
     if found != expected:
-        raise InputError(f"{path}: {field}: found {found!r}, expected {expected!r}")
+        raise InputError(f"{field}: found {found!r}, expected {expected!r}", at=path)
 
 
 def _log_summary(

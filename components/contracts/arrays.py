@@ -33,10 +33,10 @@ def read_npz(path: Path, required: tuple[str, ...]) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path}: cannot be read as .npz: {error}") from None
+        raise InputError(f"cannot be read as .npz: {error}", at=path) from None
     missing = [name for name in required if name not in arrays]
     if missing:
-        raise InputError(f"{path}: arrays missing: {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'none'}")
+        raise InputError(f"arrays missing: {', '.join(missing)}; found {', '.join(sorted(arrays)) or 'none'}", at=path)
     return arrays
 
 
@@ -46,4 +46,4 @@ def expect_shape(path: Path, name: str, array: Array, shape: tuple[int | None, .
     if not fits:
         wanted = "×".join("any" if size is None else str(size) for size in shape)
         found = "×".join(str(size) for size in array.shape) or "scalar"
-        raise InputError(f"{path}: {name}: shape {found} found, {wanted} expected")
+        raise InputError(f"{name}: shape {found} found, {wanted} expected", at=path)

@@ -14,14 +14,14 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contracts.directories import recover, replace, scratch_beside
-from components.contracts.errors import InputError
+from components.contracts.errors import DamagedError, InputError, ResourceError
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
@@ -54,7 +54,8 @@ class Manifest(BaseModel):
 
     ``made_from`` maps an input's role to its digest, ``config`` is the configuration section that
     made the artifact, ``about`` holds what the particular artifact says of itself, ``sha256`` is the
-    digest of all the rest, so that damage to the manifest itself is seen.
+    digest of all the rest, so that damage to the manifest itself is seen. ``digest`` is the artifact's, which is not
+    in the file: what ``digest()`` returns, of the bytes that were verified.
     """
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
@@ -66,6 +67,23 @@ class Manifest(BaseModel):
     about: dict[str, Any]
     files: dict[str, FileRecord] = Field(default_factory=dict)
     sha256: str = ""
+    digest: str = Field(default="", exclude=True)
+
+
+UNSEALED = Manifest(artifact="", version="", made_from={}, config={}, about={})
+"""The manifest of what was made in memory and not yet written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What every opened artifact carries: the manifest that opening it has verified. Nobody need verify it again."""
+
+    manifest: Manifest = field(default=UNSEALED, repr=False, compare=False)
+
+    @property
+    def digest(self) -> str:
+        """The artifact's digest; empty unless it was opened."""
+        return self.manifest.digest
 
 
 def sha256_file(path: Path) -> str:
@@ -106,20 +124,20 @@ def staged(path: Path) -> Iterator[Path]:
     an artifact. What is no artifact is never replaced: a mistyped output must not cost anybody a directory.
     """
     if path.exists() and not (path.is_dir() and ((path / MANIFEST).is_file() or not any(path.iterdir()))):
-        raise InputError(f"{path}: exists and is no artifact; give the output another name")
+        raise InputError("exists and is no artifact; give the output another name", at=path)
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             scratch = stack.enter_context(scratch_beside(path))
         except OSError as error:
-            raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+            raise InputError(f"cannot be written: {error.strerror}", at=path) from None
         scratch.chmod(0o755)
         try:
             yield scratch
             _replace_directory(scratch, path)
         except OSError as error:
             if error.errno in _WRITE_FAILURES:
-                raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+                raise ResourceError(f"cannot be written: {error.strerror or error}", at=path) from None
             raise
 
 
@@ -181,12 +199,11 @@ def verify(path: Path, schema: Schema) -> Manifest:
     """
     recover(path)
     if not path.exists():
-        raise InputError(f"{path}: {schema.name} artifact not found")
+        raise InputError(f"{schema.name} artifact not found", at=path)
     manifest = _read_manifest(path)
     if manifest.artifact != schema.name:
-        raise InputError(f"{path}: expected a {schema.name} artifact, found {manifest.artifact!r}")
+        raise InputError(f"expected a {schema.name} artifact, found {manifest.artifact!r}", at=path)
     _check_version(path, manifest.version, schema)
-    _check_manifest(path / MANIFEST)
     for name, record in manifest.files.items():
         _check_file(path / name, record)
     return manifest
@@ -194,41 +211,56 @@ def verify(path: Path, schema: Schema) -> Manifest:
 
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
-    if not file.is_file():
-        raise InputError(f"{path}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)")
     try:
-        return Manifest.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        message = f"not an artifact: {MANIFEST} is missing (unfinished or wrong directory)"
+        raise DamagedError(message, at=path) from None
+    manifest = parse_manifest(content, str(file))
+    # On the document, not on ``Manifest``: a newer minor version may have fields that this program does not know.
+    document = json.loads(content)
+    recorded, found = document.pop("sha256", None), digest_of(document)
+    if found != recorded:
+        what = f"damaged: SHA-256 {found[:12]}… of its content found, {str(recorded)[:12]}… recorded"
+        raise DamagedError(what, at=file)
+    return manifest.model_copy(update={"digest": hashlib.sha256(content).hexdigest()})
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """Read a manifest, whose files must be names below it: a stranger's manifest must not have others opened.
+
+    Raises:
+        DamagedError: it is not a manifest, or names a file that is not below it; the line begins with ``where``.
+    """
+    try:
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "document"
-        raise InputError(f"{file}: damaged manifest: {where}: {first['msg']}") from None
+        field_name = ".".join(str(part) for part in first["loc"]) or "document"
+        raise DamagedError(f"damaged manifest: {field_name}: {first['msg']}", at=where) from None
+    for name in manifest.files:
+        inside = PurePosixPath(name)
+        if inside.is_absolute() or ".." in inside.parts or str(inside) != name or name == MANIFEST:
+            raise DamagedError(f"damaged manifest: {name!r} is not the name of a file below it", at=where)
+    return manifest
 
 
 def _check_version(path: Path, version: str, schema: Schema) -> None:
     major, _, minor = version.partition(".")
     if not (major.isdigit() and minor.isdigit()):
-        raise InputError(f"{path}: damaged manifest: version {version!r} is not MAJOR.MINOR")
+        raise DamagedError(f"damaged manifest: version {version!r} is not MAJOR.MINOR", at=path)
     if int(major) != schema.major:
         advice = "update this program" if int(major) > schema.major else "run the stage that made it again"
         reads = f"this program reads {schema.major}.x"
-        raise InputError(f"{path}: {schema.name} artifact has schema version {version}, {reads}: {advice}")
-
-
-def _check_manifest(file: Path) -> None:
-    # On the document, not on ``Manifest``: a newer minor version may have fields that this program does not know.
-    document = json.loads(file.read_bytes())
-    recorded = document.pop("sha256", None)
-    found = digest_of(document)
-    if found != recorded:
-        raise InputError(f"{file}: damaged: SHA-256 {found[:12]}… of its content found, {str(recorded)[:12]}… recorded")
+        raise InputError(f"{schema.name} artifact has schema version {version}, {reads}: {advice}", at=path)
 
 
 def _check_file(file: Path, record: FileRecord) -> None:
     if not file.is_file():
-        raise InputError(f"{file}: missing, but listed in {MANIFEST}")
+        raise DamagedError(f"missing, but listed in {MANIFEST}", at=file)
     size = file.stat().st_size
     if size != record.bytes:
-        raise InputError(f"{file}: damaged: {size} bytes found, {record.bytes} expected")
+        raise DamagedError(f"damaged: {size} bytes found, {record.bytes} expected", at=file)
     found = sha256_file(file)
     if found != record.sha256:
-        raise InputError(f"{file}: damaged: SHA-256 {found[:12]}… found, {record.sha256[:12]}… expected")
+        raise DamagedError(f"damaged: SHA-256 {found[:12]}… found, {record.sha256[:12]}… expected", at=file)

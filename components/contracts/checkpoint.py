@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
@@ -51,7 +51,7 @@ class TrainState(BaseModel):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(Artifact):
     """An open checkpoint: named float arrays and the training state; ``best``: the weights of its best epoch."""
 
     model: Tensors
@@ -59,7 +59,6 @@ class Checkpoint:
     state: TrainState
     config: TrainStage
     best: Tensors = field(default_factory=dict)
-    digest: str = ""
 
 
 def write(path: Path, checkpoint: Checkpoint, *, made_from: Mapping[str, str]) -> None:
@@ -71,7 +70,7 @@ def write(path: Path, checkpoint: Checkpoint, *, made_from: Mapping[str, str]) -
             if checkpoint.best:
                 save_file(_contiguous(checkpoint.best), scratch / _BEST)
         except SafetensorError as error:
-            raise InputError(f"{path}: cannot be written: {error}") from None
+            raise InputError(f"cannot be written: {error}", at=path) from None
         text = json.dumps(checkpoint.state.model_dump(mode="json"), indent=1, sort_keys=True)
         (scratch / "state.json").write_text(text + "\n", encoding="utf-8")
         about = {
@@ -98,10 +97,10 @@ def open(path: Path) -> Checkpoint:
             state=TrainState.model_validate_json((path / "state.json").read_bytes()),
             config=TrainStage.model_validate(manifest.config),
             best=load_file(path / _BEST) if _BEST in manifest.files else {},
-            digest=digest(path),
+            manifest=manifest,
         )
     except (SafetensorError, ValidationError, OSError) as error:
-        raise InputError(f"{path}: not a checkpoint: {' '.join(str(error).split())}") from None
+        raise InputError(f"not a checkpoint: {' '.join(str(error).split())}", at=path) from None
 
 
 def verify(path: Path) -> Manifest:

@@ -323,7 +323,7 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", at=path) from None
     return parse_experiment(text, str(path), overrides)
 
 
@@ -336,7 +336,7 @@ def parse_experiment(text: str, name: str, overrides: dict[str, Any] | None = No
         where = f" line {mark.line + 1}" if mark else ""
         raise InputError(f"{name}:{where} not valid YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(document, dict):
-        raise InputError(f"{name}: found {type(document).__name__}, expected a mapping of sections")
+        raise InputError(f"found {type(document).__name__}, expected a mapping of sections", at=name)
     for key, value in (overrides or {}).items():
         set_key(document, key, value)
     try:

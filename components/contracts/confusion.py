@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
-from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
@@ -24,14 +24,13 @@ SCHEMA = Schema("confusion", 1, 0)
 
 
 @dataclass(frozen=True)
-class Confusion:
+class Confusion(Artifact):
     """Counts ``[true class, predicted class]``, int64 ``[classes, classes]``."""
 
     stream: str
     round: int
     train: npt.NDArray[np.int64]
     validation: npt.NDArray[np.int64]
-    digest: str = ""
 
 
 def write(path: Path, confusion: Confusion, *, made_from: Mapping[str, str], config: TrainStage) -> None:
@@ -59,7 +58,7 @@ def open(path: Path) -> Confusion:
         round=int(manifest.about["round"]),
         train=counts["train"],
         validation=counts["validation"],
-        digest=digest(path),
+        manifest=manifest,
     )
     _check(path, confusion)
     return confusion
@@ -70,7 +69,7 @@ def _check(path: Path, confusion: Confusion) -> None:
     for name, counts in (("train", confusion.train), ("validation", confusion.validation)):
         expect_shape(path / "confusion.npz", name, counts, (classes, classes))
         if (counts < 0).any():
-            raise InputError(f"{path / 'confusion.npz'}: {name}: negative counts found")
+            raise InputError(f"{name}: negative counts found", at=path / "confusion.npz")
 
 
 def verify(path: Path) -> Manifest:

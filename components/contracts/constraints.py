@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contracts.arrays import expect_shape
-from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import AgentConfig, AgentStage
 from components.contracts.errors import InputError
@@ -72,7 +72,7 @@ class ClassConstraint(BaseModel):
 
 
 @dataclass(frozen=True)
-class Constraints:
+class Constraints(Artifact):
     """All classes in label order; ``text`` is float32 ``[classes, D]``; round 0 is the prior.
 
     ``plan`` is ``None`` in artifacts of schema 1.0, which had none.
@@ -85,7 +85,6 @@ class Constraints:
     classes: tuple[ClassConstraint, ...]
     text: npt.NDArray[np.float32]
     plan: Plan | None = None
-    digest: str = ""
 
     def joint_mask(self) -> npt.NDArray[np.float32]:
         """Return the critical joints as 0/1: float32 ``[classes, V]``."""
@@ -156,7 +155,7 @@ def open(path: Path) -> Constraints:
     Raises:
         InputError: not constraints, a newer major version, damaged, or contradictory within itself.
     """
-    verify(path)
+    manifest = verify(path)
     file = path / "constraints.json"
     try:
         document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -171,10 +170,10 @@ def open(path: Path) -> Constraints:
             classes=classes,
             text=text,
             plan=Plan.model_validate_json(plan.read_bytes()) if plan.is_file() else None,
-            digest=digest(path),
+            manifest=manifest,
         )
     except (ValueError, KeyError, ValidationError) as error:
-        raise InputError(f"{file}: not a constraints document: {error}") from None
+        raise InputError(f"not a constraints document: {error}", at=file) from None
     _check(path, constraints)
     return constraints
 
@@ -186,21 +185,21 @@ def _check(path: Path, constraints: Constraints) -> None:
     for row, constraint in enumerate(constraints.classes):
         where = f"{path}: class {row} ({constraint.name})"
         if constraint.label != row:
-            raise InputError(f"{where}: label {constraint.label} found, {row} expected")
+            raise InputError(f"label {constraint.label} found, {row} expected", at=where)
         if len(set(constraint.joints)) != len(constraint.joints):
-            raise InputError(f"{where}: joints: a joint stands twice")
+            raise InputError("joints: a joint stands twice", at=where)
         if not all(0 <= joint < joints for joint in constraint.joints):
-            raise InputError(f"{where}: joints: {list(constraint.joints)} found, numbers 0 to {joints - 1} expected")
+            raise InputError(f"joints: {list(constraint.joints)} found, numbers 0 to {joints - 1} expected", at=where)
         if not all(0 <= other < count for other in constraint.told_apart_from):
-            raise InputError(f"{where}: told_apart_from: a number is not a class, expected 0 to {count - 1}")
+            raise InputError(f"told_apart_from: a number is not a class, expected 0 to {count - 1}", at=where)
         if constraint.shares and len(constraint.shares) != len(constraint.told_apart_from):
             raise InputError(
-                f"{where}: shares: {len(constraint.shares)} found, {len(constraint.told_apart_from)} expected"
+                f"shares: {len(constraint.shares)} found, {len(constraint.told_apart_from)} expected", at=where
             )
         if constraint.weights and len(constraint.weights) != len(constraint.joints):
-            raise InputError(f"{where}: weights: {len(constraint.weights)} found, {len(constraint.joints)} expected")
+            raise InputError(f"weights: {len(constraint.weights)} found, {len(constraint.joints)} expected", at=where)
     if constraints.plan is not None and len(constraints.plan.classes) != count:
-        raise InputError(f"{path / 'plan.json'}: {len(constraints.plan.classes)} classes found, {count} expected")
+        raise InputError(f"{len(constraints.plan.classes)} classes found, {count} expected", at=path / "plan.json")
 
 
 def verify(path: Path) -> Manifest:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
-from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import DataConfig
 from components.contracts.errors import InputError
@@ -43,7 +43,7 @@ class Skipped(BaseModel):
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Artifact):
     """An open dataset. ``keypoints`` is memory-mapped and read-only.
 
     keypoints: float32 or float16 ``[F, V, 3]``; sample_ids: str ``[N]``; labels: int64 ``[N]``;
@@ -64,7 +64,6 @@ class Dataset:
     widths: npt.NDArray[np.int64]
     splits: dict[str, npt.NDArray[np.int64]]
     skipped: list[Skipped]
-    digest: str
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -78,9 +77,9 @@ class Dataset:
     def split(self, name: str) -> npt.NDArray[np.int64]:
         """Return the sample numbers of a split; ``InputError`` lists the known ones if there is none."""
         if name not in self.splits:
-            raise InputError(f"{self.path}: split: found {name!r}, expected one of {', '.join(sorted(self.splits))}")
+            raise InputError(f"split: found {name!r}, expected one of {', '.join(sorted(self.splits))}", at=self.path)
         if not len(self.splits[name]):
-            raise InputError(f"{self.path}: split {name!r} holds no packed sample; see skipped.jsonl")
+            raise InputError(f"split {name!r} holds no packed sample; see skipped.jsonl", at=self.path)
         return self.splits[name]
 
 
@@ -193,7 +192,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+        raise InputError(f"cannot be written: {error.strerror or error}", at=path) from None
 
 
 def _npy_header(header: dict[str, Any]) -> bytes:
@@ -227,7 +226,7 @@ def open(path: Path) -> Dataset:
         widths=index.get("widths", np.zeros(len(index["sample_ids"]), dtype=np.int64)),  # since version 1.1
         splits={name.removeprefix(_SPLIT): array for name, array in index.items() if name.startswith(_SPLIT)},
         skipped=[Skipped.model_validate_json(line) for line in skipped],
-        digest=digest(path),
+        manifest=manifest,
     )
 
 
@@ -235,7 +234,7 @@ def _open_keypoints(file: Path) -> npt.NDArray[Any]:
     try:
         keypoints: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as .npy: {error}") from None
+        raise InputError(f"cannot be read as .npy: {error}", at=file) from None
     expect_shape(file, "keypoints", keypoints, (None, None, CHANNELS))
     return keypoints
 

@@ -24,7 +24,7 @@ def set_key(document: dict[str, Any], dotted: str, value: Any) -> None:
     for section in sections:
         document = document.setdefault(section, {})
         if not isinstance(document, dict):
-            raise InputError(f"{dotted}: cannot be set: {section} is a value, not a section")
+            raise InputError(f"cannot be set: {section} is a value, not a section", at=dotted)
     document[last] = value
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
-from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
@@ -36,7 +36,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Artifact):
     """``html`` is the whole page; ``metrics`` is JSON-serialisable, its keys are those of ``evaluate.summary``.
 
     ``metrics["headline"]`` holds at least ``round``, ``streams`` and ``top1`` (a fraction) of the ensemble.
@@ -46,7 +46,6 @@ class Report:
     html: str
     metrics: dict[str, Any]
     predictions: Predictions | None = None
-    digest: str = ""
 
 
 def write(path: Path, report: Report, *, made_from: Mapping[str, str], config: EvaluateStage) -> None:
@@ -64,17 +63,17 @@ def write(path: Path, report: Report, *, made_from: Mapping[str, str], config: E
 
 def open(path: Path) -> Report:
     """Verify and read the artifact; ``InputError`` if it is not one, newer, or damaged."""
-    verify(path)
+    manifest = verify(path)
     file = path / "metrics.json"
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
         html = (path / "report.html").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a report: {' '.join(str(error).split())}") from None
+        raise InputError(f"not a report: {' '.join(str(error).split())}", at=path) from None
     if not isinstance(metrics, dict):
-        raise InputError(f"{file}: found {type(metrics).__name__}, expected a mapping")
+        raise InputError(f"found {type(metrics).__name__}, expected a mapping", at=file)
     predictions = read_predictions(path / PREDICTIONS) if (path / PREDICTIONS).is_file() else None
-    return Report(html=html, metrics=metrics, predictions=predictions, digest=digest(path))
+    return Report(html=html, metrics=metrics, predictions=predictions, manifest=manifest)
 
 
 def read_predictions(file: Path) -> Predictions:

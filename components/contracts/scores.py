@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
-from components.contracts.artifact import Manifest, Schema, digest, seal, staged
+from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
@@ -31,7 +31,7 @@ _HISTORY = TypeAdapter(tuple[EpochRecord, ...])
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(Artifact):
     """Sample ids ``[N]``, labels int64 ``[N]``, probabilities float32 ``[N, classes]`` (mean over clips).
 
     ``held_out``: those of the training samples that were held out, without a history; None if there were none.
@@ -45,7 +45,6 @@ class Scores:
     probabilities: npt.NDArray[np.float32]
     history: tuple[EpochRecord, ...] = ()
     held_out: Scores | None = None
-    digest: str = ""
 
 
 def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: TrainStage) -> None:
@@ -85,7 +84,7 @@ def open(path: Path) -> Scores:
         "stream": str(about["stream"]),
         "round": int(about["round"]),
         "clips": int(about["clips"]),
-        "digest": digest(path),
+        "manifest": manifest,
     }
     held_out = Scores(**known, **_read_arrays(path / _HELD_OUT)) if _HELD_OUT in manifest.files else None
     history = _read_history(path / "history.json")
@@ -103,7 +102,7 @@ def _read_history(file: Path) -> tuple[EpochRecord, ...]:
     try:
         return _HISTORY.validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
-        raise InputError(f"{file}: not a training history: {' '.join(str(error).split())}") from None
+        raise InputError(f"not a training history: {' '.join(str(error).split())}", at=file) from None
 
 
 def _check_all(path: Path, scores: Scores) -> None:
@@ -117,16 +116,16 @@ def _check_all(path: Path, scores: Scores) -> None:
 def _check(file: Path, scores: Scores) -> None:
     samples = len(scores.labels)
     if not samples:
-        raise InputError(f"{file}: no samples")
+        raise InputError("no samples", at=file)
     expect_shape(file, "sample_ids", scores.sample_ids, (samples,))
     expect_shape(file, "probabilities", scores.probabilities, (samples, None))
     classes = scores.probabilities.shape[1]
     if scores.labels.min() < 0 or scores.labels.max() >= classes:
         raise InputError(
-            f"{file}: labels: {scores.labels.min()} to {scores.labels.max()} found, 0 to {classes - 1} expected"
+            f"labels: {scores.labels.min()} to {scores.labels.max()} found, 0 to {classes - 1} expected", at=file
         )
     if not np.isfinite(scores.probabilities).all():
-        raise InputError(f"{file}: probabilities: NaN or infinity found")
+        raise InputError("probabilities: NaN or infinity found", at=file)
 
 
 def verify(path: Path) -> Manifest:

@@ -42,13 +42,15 @@ def import_scores(
         test = stage.data.chosen.test
         skipped = f"; {len(packed.skipped)} samples of the input were skipped" if packed.skipped else ""
         raise InputError(
-            f"{dump}: scores of {len(values)} samples found, {len(numbers)} are in test split {test!r}{skipped}"
+            f"scores of {len(values)} samples found, {len(numbers)} are in test split {test!r}{skipped}", at=dump
         )
     if values.shape[1] != len(stage.data.classes):
-        raise InputError(f"{dump}: {values.shape[1]} classes found, {len(stage.data.classes)} expected by data.classes")
+        raise InputError(
+            f"{values.shape[1]} classes found, {len(stage.data.classes)} expected by data.classes", at=dump
+        )
     sums = values.sum(axis=1)
     if (values < 0).any() or (np.abs(sums - 1) > _SUM_TOLERANCE).any():
-        raise InputError(f"{dump}: no probabilities: rows sum to {sums.min():.3g} to {sums.max():.3g}, 1 expected")
+        raise InputError(f"no probabilities: rows sum to {sums.min():.3g} to {sums.max():.3g}, 1 expected", at=dump)
     found = Scores(
         stream=stream,
         round=round_number,
@@ -66,14 +68,14 @@ def read_dump(path: Path) -> npt.NDArray[np.float32]:
     """Return the scores ``[N, classes]`` of a dump; ``InputError`` if it is anything but a list of such rows."""
     content: Any = load_data(path)
     if not isinstance(content, list) or not content:
-        raise InputError(f"{path}: found {type(content).__name__}, expected a list with one array per sample")
+        raise InputError(f"found {type(content).__name__}, expected a list with one array per sample", at=path)
     first = content[0]
     for place, row in enumerate(content):
         fits = isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype.kind == "f" and row.shape == first.shape
         if not fits:
             form = f"{row.dtype} {'×'.join(map(str, row.shape))}" if isinstance(row, np.ndarray) else type(row).__name__
-            raise InputError(f"{path}: entry {place}: found {form}, expected one float array [classes] per sample")
+            raise InputError(f"entry {place}: found {form}, expected one float array [classes] per sample", at=path)
     values = np.stack(content).astype(np.float32)
     if not np.isfinite(values).all():
-        raise InputError(f"{path}: NaN or infinity found")
+        raise InputError("NaN or infinity found", at=path)
     return values

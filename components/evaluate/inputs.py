@@ -92,8 +92,7 @@ def open_inputs(
         raise InputError("scores: none given; at least one scores artifact is needed")
     # Sorted one by one as they are read, so that at most one of them is in memory twice.
     opened = _by_key("scores", score_paths, lambda path: sorted_by_id(scores.open(path)))
-    manifests = {key: scores.verify(path) for key, (path, _) in opened.items()}
-    training = {one.stream: _training(path, manifests[key], stage) for key, (path, one) in opened.items()}
+    training = {one.stream: _training(path, one.manifest, stage) for path, one in opened.values()}
     counts = _by_key("confusion", confusion_paths, confusion.open)
     guidance = _by_key("constraints", constraint_paths, constraints.open)
     for path, one in opened.values():
@@ -103,7 +102,7 @@ def open_inputs(
     for path, told in guidance.values():
         _check_classes(path, len(told.classes), stage)
         if told.layout != stage.data.layout:
-            raise InputError(f"{path}: layout {told.layout!r} found, {stage.data.layout!r} expected")
+            raise InputError(f"layout {told.layout!r} found, {stage.data.layout!r} expected", at=path)
     aligned = align([one for _, one in opened.values()])
     packed, leaks = open_dataset(dataset_path, stage, aligned[0]) if dataset_path else (None, None)
     digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
@@ -116,7 +115,7 @@ def open_inputs(
         constraints={key: told for key, (_, told) in guidance.items()},
         training={stream: training[stream] for stream in STREAMS if stream in training},
         digests=digests | ({"dataset": packed.digest} if packed else {}),
-        origins={key: dict(manifest.made_from) for key, manifest in manifests.items()},
+        origins={key: dict(one.manifest.made_from) for key, (_, one) in opened.items()},
         costs=_costs(guidance),
         dataset=packed,
         leaks=leaks,
@@ -125,7 +124,7 @@ def open_inputs(
 
 
 def _costs(guidance: dict[Key, tuple[Path, Constraints]]) -> dict[Key, float]:
-    abouts = {key: constraints.verify(path).about for key, (path, _) in guidance.items()}
+    abouts = {key: told.manifest.about for key, (_, told) in guidance.items()}
     return {key: float(about["cost"]) for key, about in abouts.items() if "cost" in about}
 
 
@@ -140,18 +139,18 @@ def open_dataset(path: Path, stage: EvaluateStage, found: Scores) -> tuple[Datas
     for name in ("layout", "classes"):
         have, want = getattr(packed.config, name), getattr(stage.data, name)
         if have != want:
-            raise InputError(f"{path}: data.{name}: {_short(have)} found, {_short(want)} expected")
+            raise InputError(f"data.{name}: {_short(have)} found, {_short(want)} expected", at=path)
     numbers = {str(packed.sample_ids[number]): int(number) for number in packed.split(stage.data.chosen.test)}
     packed.split(stage.data.chosen.train)
     for sample_id, label in zip(found.sample_ids.tolist(), found.labels.tolist(), strict=True):
         if sample_id not in numbers:
             raise InputError(
-                f"{path}: the scores hold sample {sample_id!r}, which is not in test split {stage.data.chosen.test!r}"
+                f"the scores hold sample {sample_id!r}, which is not in test split {stage.data.chosen.test!r}", at=path
             )
         known = int(packed.labels[numbers[sample_id]])
         if known != label:
-            raise InputError(f"{path}: sample {sample_id!r} has label {known}, the scores say {label}")
-    counted = dataset.verify(path).about.get("leaks", {})
+            raise InputError(f"sample {sample_id!r} has label {known}, the scores say {label}", at=path)
+    counted = packed.manifest.about.get("leaks", {})
     chosen = (stage.data.chosen.train, stage.data.chosen.test)
     same = {name for name, known in packed.config.protocols.items() if (known.train, known.test) == chosen}
     return packed, next((int(count) for name, count in counted.items() if name in same), None)
@@ -196,12 +195,12 @@ def brought_along(
 def _check_held_out(path: Path, one: Scores, stage: EvaluateStage, test: Scores, packed: Dataset | None) -> None:
     known = np.intersect1d(one.sample_ids, test.sample_ids)
     if len(known):
-        raise InputError(f"{path}: sample {str(known[0])!r} is a test sample: nothing may be learnt from it")
+        raise InputError(f"sample {str(known[0])!r} is a test sample: nothing may be learnt from it", at=path)
     if packed is not None:
         foreign = np.setdiff1d(one.sample_ids, packed.sample_ids[packed.split(stage.data.chosen.train)])
         if len(foreign):
             split = stage.data.chosen.train
-            raise InputError(f"{path}: sample {str(foreign[0])!r} is not in training split {split!r}")
+            raise InputError(f"sample {str(foreign[0])!r} is not in training split {split!r}", at=path)
 
 
 def _by_key(kind: str, paths: Sequence[Path], read: Callable[[Path], A]) -> dict[Key, tuple[Path, A]]:
@@ -210,10 +209,10 @@ def _by_key(kind: str, paths: Sequence[Path], read: Callable[[Path], A]) -> dict
         artifact = read(path)
         key = (artifact.stream, artifact.round)
         if artifact.stream not in STREAMS and key != ("", 0):
-            raise InputError(f"{path}: stream {artifact.stream!r} found, expected one of {', '.join(STREAMS)}")
+            raise InputError(f"stream {artifact.stream!r} found, expected one of {', '.join(STREAMS)}", at=path)
         if key in found and found[key][1].digest != artifact.digest:
             both = f"{found[key][0]} and {path}"
-            raise InputError(f"{both}: two different {kind} artifacts of stream {key[0]!r} round {key[1]}")
+            raise InputError(f"two different {kind} artifacts of stream {key[0]!r} round {key[1]}", at=both)
         found.setdefault(key, (path, artifact))
     return dict(sorted(found.items(), key=lambda item: (("", *STREAMS).index(item[0][0]), item[0][1])))
 
@@ -223,15 +222,15 @@ def _training(path: Path, manifest: Manifest, stage: EvaluateStage) -> TrainStag
     try:
         training = TrainStage.model_validate(manifest.config)
     except ValidationError as error:
-        raise InputError(f"{path}: its configuration cannot be read: {error.errors()[0]['msg']}") from None
+        raise InputError(f"its configuration cannot be read: {error.errors()[0]['msg']}", at=path) from None
     for name in ("layout", "classes"):
         have, want = getattr(training.data, name), getattr(stage.data, name)
         if have != want:
-            raise InputError(f"{path}: data.{name}: {_short(have)} found, {_short(want)} expected")
+            raise InputError(f"data.{name}: {_short(have)} found, {_short(want)} expected", at=path)
     for split in ("train", "test"):
         have, want = getattr(training.data.chosen, split), getattr(stage.data.chosen, split)
         if have != want:
-            raise InputError(f"{path}: {split} split {have!r} found, {want!r} expected by the configured protocol")
+            raise InputError(f"{split} split {have!r} found, {want!r} expected by the configured protocol", at=path)
     return training
 
 
@@ -243,7 +242,7 @@ def _short(value: Any) -> str:
 def _check_classes(path: Path, found: int, stage: EvaluateStage) -> None:
     expected = len(stage.data.classes)
     if found != expected:
-        raise InputError(f"{path}: {found} classes found, {expected} expected by data.classes")
+        raise InputError(f"{found} classes found, {expected} expected by data.classes", at=path)
 
 
 def _digests(kinds: dict[str, dict[Key, tuple[Path, Any]]]) -> dict[str, str]:

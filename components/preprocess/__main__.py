@@ -120,7 +120,7 @@ def _draw(path: Path, output: Path, sample_id: str | None, layout: str | None, k
 def summarise(path: Path, name: str) -> None:
     """Print what a dataset holds to stdout."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
-    packed, about = dataset.open(path), dataset.verify(path).about
+    packed = dataset.open(path)
     console.print(f"{name}: {len(packed)} samples packed, {len(packed.skipped)} skipped")
     console.print(f"{packed.frames.sum()} frames, up to {packed.persons.max()} persons, layout {packed.layout.name}")
     table = Table("split", "samples", "frames", "classes")
@@ -128,7 +128,7 @@ def summarise(path: Path, name: str) -> None:
         classes = len(set(packed.labels[numbers].tolist()))
         table.add_row(split, str(len(numbers)), str(packed.frames[numbers].sum()), str(classes))
     console.print(table)
-    for protocol, count in about["leaks"].items():
+    for protocol, count in packed.manifest.about["leaks"].items():
         if count:
             console.print(
                 f"protocol {protocol}: {count} test samples are byte-equal to training samples", style="yellow"

@@ -68,10 +68,10 @@ def preprocess(
 
 def _checked_digest(source: Path, expected: str | None) -> str:
     if not source.exists():
-        raise InputError(f"{source}: no such file")
+        raise InputError("no such file", at=source)
     found = digest(source)
     if expected is not None and found != expected.lower():
-        raise InputError(f"{source}: SHA-256 {found} found, {expected.lower()} expected")
+        raise InputError(f"SHA-256 {found} found, {expected.lower()} expected", at=source)
     return found
 
 
@@ -80,7 +80,7 @@ def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
         for split in (protocol.train, protocol.test):
             if split not in opened.splits:
                 known = ", ".join(sorted(opened.splits)) or "none"
-                raise InputError(f"{source}: split: {split!r} of protocol {name!r} is missing; found {known}")
+                raise InputError(f"split: {split!r} of protocol {name!r} is missing; found {known}", at=source)
 
 
 def _without_repeats(source: Source) -> dict[str, list[str]]:
@@ -130,12 +130,12 @@ class _Packing:
         """Raise ``InputError`` unless something was packed at all and for each split that a protocol uses."""
         if not self._fingerprints:
             reason, count = self.reasons.most_common(1)[0]
-            raise InputError(f"{source}: no usable sample; most frequent reason ({count} times): {reason}")
+            raise InputError(f"no usable sample; most frequent reason ({count} times): {reason}", at=source)
         for name, protocol in self._config.protocols.items():
             for split in (protocol.train, protocol.test):
                 if not any(sample_id in self._fingerprints for sample_id in splits[split]):
                     found = f"none of its {len(splits[split])} samples is usable" if splits[split] else "it is empty"
-                    raise InputError(f"{source}: split {split!r} of protocol {name!r}: {found}")
+                    raise InputError(f"split {split!r} of protocol {name!r}: {found}", at=source)
 
     def leaks(self, splits: dict[str, list[str]]) -> dict[str, int]:
         """Count, per protocol, the packed test samples that are byte-equal to a packed training sample."""

@@ -1,4 +1,4 @@
-"""Command lines: a user's mistake is one line on stderr and exit status 2, never a traceback."""
+"""Command lines: what a person can do something about is one line on stderr and an exit status, never a traceback."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ import typer
 import yaml
 
 from components.contracts.config import Experiment, load_experiment
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.logs import setup_logging, stage_logger
 from components.runtime.progress import progress
 from components.runtime.signals import end_on_sigterm
 from components.runtime.store import Store, store_for
-
-USAGE_ERROR = 2
 
 
 def application(name: str, summary: str) -> typer.Typer:
@@ -37,14 +35,14 @@ def application(name: str, summary: str) -> typer.Typer:
 
 
 def run(app: typer.Typer) -> None:
-    """Run an application and turn ``InputError`` into its exit status."""
+    """Run an application; an error of the tree becomes its line and its exit status (see ``contracts.errors``)."""
     setup_logging()
     end_on_sigterm()
     try:
         app()
-    except InputError as error:
+    except SkeletonAgentError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+        sys.exit(error.exit_status)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -55,7 +53,7 @@ def parse_settings(settings: list[str], option: str = "--set", example: str = "t
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not key or not equals:
-            raise InputError(f"{option}: found {setting!r}, expected KEY=VALUE such as {example}")
+            raise InputError(f"found {setting!r}, expected KEY=VALUE such as {example}", at=option)
         try:
             parsed[key] = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -106,8 +104,10 @@ class Exchange:
     ) -> None:
         kept = False
         try:
-            if isinstance(error, InputError) and self._named(str(error)) != str(error):
-                raise InputError(self._named(str(error))) from None
+            if isinstance(error, SkeletonAgentError):
+                named = error.renamed({str(local): uri for local, uri in [*self._inputs, *self._outputs]})
+                if named is not error:
+                    raise named from None
             if kind is None:
                 kept = True
                 self._publish()
@@ -120,13 +120,8 @@ class Exchange:
         for local, uri in self._outputs:
             try:
                 _store(uri).publish(local, uri)
-            except InputError as error:
-                raise InputError(f"{error}; the result is kept in {local}") from None
-
-    def _named(self, message: str) -> str:
-        for local, uri in [*self._inputs, *self._outputs]:
-            message = message.replace(str(local), uri)
-        return message
+            except SkeletonAgentError as error:
+                raise type(error)(f"{error.what}; the result is kept in {local}", at=error.at) from None
 
 
 def read_experiment(uri: str, overrides: dict[str, Any] | None = None) -> Experiment:

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts.artifact import MANIFEST, Manifest, digest, digest_of
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime import events
-from components.runtime.cli import USAGE_ERROR
 from components.runtime.logs import LOGGER, setup_logging, stage_logger
 from components.runtime.signals import end_on_sigterm
 from components.runtime.source import source_digest
@@ -51,7 +50,7 @@ def task(name: str, stage: str = "", code: str = "") -> Iterator[None]:
             any code will do.
 
     Raises:
-        SystemExit: the body raised ``InputError``; its message was printed as one line.
+        SystemExit: the body raised an error of the tree; its message was printed as one line.
     """
     setup_logging()
     end_on_sigterm()
@@ -65,10 +64,10 @@ def task(name: str, stage: str = "", code: str = "") -> Iterator[None]:
             if code and code != source_digest(stage):
                 raise InputError(_OTHER_CODE)
             yield
-        except InputError as error:
+        except SkeletonAgentError as error:
             events.emit("error", text=str(error), input=True)
             print(f"error: {error}", file=sys.stderr)
-            sys.exit(USAGE_ERROR)
+            sys.exit(error.exit_status)
         except Exception as error:
             events.emit("error", text=f"{type(error).__name__}: {error}", input=False)
             raise
@@ -118,7 +117,9 @@ def resume_place(name: str, *identity: Any, beside: str = "") -> str | None:
     place = f"{beside.rstrip('/')}-unfinished"
     try:
         store_for(place).check(place)
-    except InputError as error:  # nobody asked for it: our credentials may be for another store than the outputs'
+    except (
+        SkeletonAgentError
+    ) as error:  # nobody asked for it: our credentials may be for another store than the outputs'
         _log.warning("%s; nothing is kept there in case this task is interrupted", error)
         return None
     return place

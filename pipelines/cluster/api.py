@@ -145,7 +145,7 @@ def explained(host: str, missing: str = "") -> Iterator[None]:
         kind = UnansweredError if error.status in _PASSING else InputError
         raise kind(f"{host}: {_reason(error)}") from None
     except urllib3.exceptions.HTTPError as error:
-        raise UnansweredError(f"{host}: {_unanswered(error)}") from None
+        raise UnansweredError(f"{_unanswered(error)}", at=host) from None
 
 
 def _unanswered(error: urllib3.exceptions.HTTPError) -> str:
@@ -200,7 +200,7 @@ def _check_version(client: kfp.Client, host: str) -> None:
             "/apis/v1beta1/healthz", "GET", response_type="object", _return_http_data_only=False
         )
         if not isinstance(body, dict):
-            raise InputError(f"{host}: does not answer like Kubeflow Pipelines; is it the address of its API?")
+            raise InputError("does not answer like Kubeflow Pipelines; is it the address of its API?", at=host)
         version = Version(str(body.get("tag_name", "")))
     except (kfp_server_api.ApiException, InvalidVersion):
         return

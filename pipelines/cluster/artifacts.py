@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from minio.error import MinioException
 from pydantic import ValidationError
-from urllib3.exceptions import HTTPError
 
 from components.contracts.artifact import MANIFEST, Manifest
 from components.contracts.errors import InputError
-from components.runtime.store.connection import CHECK_PATIENCE_S, Patience, Settings, connect, explain
+from components.runtime.store.connection import CHECK_PATIENCE_S, Patience, Settings, connect, told
 from pipelines.cluster.package import NAME
 from pipelines.cluster.replay import Need
 
@@ -99,7 +97,7 @@ def _remote(prefix: str) -> Iterator[tuple[str, bytes]]:
     parts = urlsplit(prefix)
     settings = Settings.read()
     client = connect(settings, Patience(settings.endpoint, CHECK_PATIENCE_S))
-    try:
+    with told(prefix, parts.netloc, settings.endpoint):
         for entry in client.list_objects(parts.netloc, parts.path.strip("/") + "/", recursive=True):
             if entry.object_name.endswith(f"/{MANIFEST}"):
                 response = client.get_object(parts.netloc, entry.object_name)
@@ -111,5 +109,3 @@ def _remote(prefix: str) -> Iterator[tuple[str, bytes]]:
                 finally:
                     response.close()
                     response.release_conn()
-    except (MinioException, HTTPError) as error:
-        raise InputError(f"{prefix}: {explain(error, parts.netloc, settings.endpoint)}") from None

@@ -43,8 +43,9 @@ def deploy(overlay: Overlay, kubectl: Kubectl, console: Console, *, create_secre
     objects = kubectl.build(overlay.path)
     if missing := kubectl.missing_kinds(objects):
         raise InputError(
-            f"{overlay.shown}: the cluster has no {', '.join(sorted(missing))}; install what brings it, or remove the "
-            "component that needs it from kustomization.yaml"
+            f"the cluster has no {', '.join(sorted(missing))}; install what brings it, or remove the "
+            "component that needs it from kustomization.yaml",
+            at=overlay.shown,
         )
     _check_secrets(kubectl, overlay.namespace, console, create=create_secrets)
     _show(kubectl.apply(overlay.path), console)

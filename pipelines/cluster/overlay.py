@@ -56,11 +56,11 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", at=path) from None
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        raise InputError(f"not valid YAML: {getattr(error, 'problem', error)}", at=path) from None
     if not isinstance(document, dict):
-        raise InputError(f"{path}: found {type(document).__name__}, expected a mapping")
+        raise InputError(f"found {type(document).__name__}, expected a mapping", at=path)
     return document
 
 

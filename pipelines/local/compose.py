@@ -28,7 +28,6 @@ from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
 from components.contracts import report as report_contract
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
-from components.runtime.cli import USAGE_ERROR
 from components.runtime.store import store_for
 from components.runtime.task import image
 from pipelines.images import STAGES
@@ -92,9 +91,9 @@ def _store_settings() -> dict[str, str]:
 def _upload(request: Request, experiment: Experiment, prefix: str) -> str:
     """Put data and experiment into the bucket; return the URI of the data."""
     if request.data.is_dir():
-        raise InputError(f"{request.data}: a folder; put its recordings into an archive, which can be uploaded")
+        raise InputError("a folder; put its recordings into an archive, which can be uploaded", at=request.data)
     if not request.data.is_file():
-        raise InputError(f"{request.data}: no such file")
+        raise InputError("no such file", at=request.data)
     store = store_for(prefix)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
@@ -150,7 +149,7 @@ class _Place:
             status = self.engine.run(image(line.stage), line.words("python3", self.config), show, **options)
         if status:
             said = f"{line.name}: {last.removeprefix('error: ') or 'ended without a word'}"
-            if status == USAGE_ERROR:
+            if status == InputError.exit_status:
                 raise InputError(said)
             raise StageError(f"{said} (details: {self.log.name})")
         self.console.print(f"[bold]{line.name:<18}[/] done in {time.monotonic() - started:.1f} s", highlight=False)

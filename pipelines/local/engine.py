@@ -76,9 +76,9 @@ class Engine:
             try:
                 labels = self.client.images.get(name).labels
             except ImageNotFound:
-                raise InputError(f"{name}: no such image; make images builds it") from None
+                raise InputError("no such image; make images builds it", at=name) from None
             if labels.get(SOURCE_LABEL) not in (source_digest(stage), "", None):
-                raise InputError(f"{name}: holds other source than this folder; make images builds it anew")
+                raise InputError("holds other source than this folder; make images builds it anew", at=name)
 
     def confined(self, environment: dict[str, str]) -> dict[str, Any]:
         """Return how our containers run: without rights or a writable disk, on the run's network only."""

@@ -92,7 +92,7 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
     """
     experiment = load_experiment(request.config, request.overrides)
     if not request.data.exists():
-        raise InputError(f"{request.data}: no such file or folder")
+        raise InputError("no such file or folder", at=request.data)
     home = request.root / experiment.name
     with only_run(home, experiment.name), (home / "pipeline.log").open("w", encoding="utf-8", buffering=1) as log:
         _announce(experiment, log, console)

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.agent.llm.turn import Turn
 from components.agent.providers import LOGGER
 from components.contracts.artifact import digest_of
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.store import Claim, Documents, LocalDocuments, documents_at
 
 VARIABLE = "SKELETONAGENT_LLM_CACHE"
@@ -56,9 +56,9 @@ class AnswerCache:
         if self._documents is not None:
             try:
                 self._documents.check()
-            except InputError as error:
+            except SkeletonAgentError as error:
                 where, _, reason = str(error).partition(": ")
-                raise InputError(f"{where}: the LLM cache cannot be written: {reason}") from None
+                raise InputError(f"the LLM cache cannot be written: {reason}", at=where) from None
 
     @property
     def poll_s(self) -> float:
@@ -72,7 +72,7 @@ class AnswerCache:
         name = self._name(request)
         try:
             content = self._documents.read(name)
-        except InputError as error:
+        except SkeletonAgentError as error:
             LOGGER.warning("the memory of answers cannot be read; the question is asked: %s", error)
             return None
         if content is None:
@@ -95,7 +95,7 @@ class AnswerCache:
             return _FREE
         try:
             return self._documents.claim(self._key(request))
-        except InputError as error:
+        except SkeletonAgentError as error:
             LOGGER.warning("a question could not be claimed: %s", error)
             return _FREE
 
@@ -106,7 +106,7 @@ class AnswerCache:
         entry = _Entry(url=self._url, request=dict(request), turn=turn)
         try:
             self._documents.write(self._name(request), (entry.model_dump_json(indent=1) + "\n").encode())
-        except InputError as error:
+        except SkeletonAgentError as error:
             # A full disk must not cost the round an answer that has been paid for.
             LOGGER.warning("an answer could not be remembered: %s", error)
 
@@ -119,7 +119,7 @@ class AnswerCache:
         line = json.dumps({**about, "answer": self._key(request), **fields}, ensure_ascii=False)
         try:
             self._documents.append(LOG, line)
-        except InputError as error:
+        except SkeletonAgentError as error:
             LOGGER.warning("a request could not be logged: %s", error)
 
     def _key(self, request: Mapping[str, Any]) -> str:

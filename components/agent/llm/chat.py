@@ -85,10 +85,10 @@ class ChatProvider:
         key = os.environ.get(KEY_VARIABLE, "").strip()
         if not key and config.base_url is None:
             raise InputError(
-                f"{KEY_VARIABLE}: not set in the environment; agent.provider 'openai' needs it or an agent.base_url"
+                "not set in the environment; agent.provider 'openai' needs it or an agent.base_url", at=KEY_VARIABLE
             )
         if not (key.isascii() and key.isprintable()):
-            raise InputError(f"{KEY_VARIABLE}: holds characters that no key has, such as line breaks")
+            raise InputError("holds characters that no key has, such as line breaks", at=KEY_VARIABLE)
         self._config = config
         self._key = key
         self._cache = AnswerCache(cache, self._url)

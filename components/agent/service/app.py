@@ -33,7 +33,7 @@ from components.agent.service.messages import (
     RoundStatus,
 )
 from components.agent.service.worker import Workers
-from components.contracts.errors import InputError
+from components.contracts.errors import SkeletonAgentError
 
 PARK_S = 5.0
 """For how long what was sent to an LLM may still be answered once the service is told to end."""
@@ -83,7 +83,7 @@ def make_app(book: Book, endpoints: tuple[str, ...], *, token: str, slots: int, 
     _add_rounds(app, book, endpoints, workers)
     _add_probes(app, Checkup(book, endpoints), workers)
     app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(InputError, _on_input)
+    app.add_exception_handler(SkeletonAgentError, _on_input)
     app.add_exception_handler(_StoreError, _on_store)
     app.add_exception_handler(405, _on_method)
     return Guard(app, token=token, max_bytes=max_bytes)
@@ -183,7 +183,7 @@ def _stored(action: Callable[[], T]) -> T:
     """Return what the store gives."""
     try:
         return action()
-    except InputError as error:
+    except SkeletonAgentError as error:
         raise _StoreError(str(error)) from None
 
 

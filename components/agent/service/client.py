@@ -70,9 +70,9 @@ class ServiceClient:
             raise InputError(f"agent_url: found {url!r}, expected http(s)://host:port")
         token = os.environ.get(TOKEN_VARIABLE, "").strip()
         if not token:
-            raise InputError(f"{TOKEN_VARIABLE}: not set in the environment; the agent service at {url} asks for it")
+            raise InputError(f"not set in the environment; the agent service at {url} asks for it", at=TOKEN_VARIABLE)
         if not (token.isascii() and token.isprintable()):
-            raise InputError(f"{TOKEN_VARIABLE}: holds characters that no token has, such as line breaks")
+            raise InputError("holds characters that no token has, such as line breaks", at=TOKEN_VARIABLE)
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {token}"}
         self._patience_s = patience_s
@@ -115,7 +115,7 @@ class ServiceClient:
                 LOGGER.warning("%s does not know the job any more; asking again", self._url)
                 time.sleep(self._poll_s)
         raise InputError(
-            f"{self._url}: took the job {TIMES_LOST} times and did not know it: do replicas share a store?"
+            f"took the job {TIMES_LOST} times and did not know it: do replicas share a store?", at=self._url
         )
 
     def _carry_out(self, body: bytes) -> Files:
@@ -136,7 +136,7 @@ class ServiceClient:
         try:
             return kind.model_validate_json(content)
         except ValidationError:
-            raise InputError(f"{self._url}: does not answer like an agent service; check agent_url") from None
+            raise InputError("does not answer like an agent service; check agent_url", at=self._url) from None
 
     def _patiently(self, request: Callable[[], bytes]) -> bytes:
         retrying = Retrying(
@@ -148,7 +148,7 @@ class ServiceClient:
         try:
             return retrying(request)
         except _PassingError as error:
-            raise InputError(f"{self._url}: the agent service does not answer: {error}") from None
+            raise InputError(f"the agent service does not answer: {error}", at=self._url) from None
 
     def _send(self, method: str, path: str, body: bytes | None) -> bytes:
         headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
@@ -161,7 +161,7 @@ class ServiceClient:
         if response.status == _GONE and method == "GET":
             raise _GoneError
         if response.status >= 300:
-            raise InputError(f"{self._url}: HTTP {response.status}: {_detail(response)}")
+            raise InputError(f"HTTP {response.status}: {_detail(response)}", at=self._url)
         return response.data
 
 

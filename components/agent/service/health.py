@@ -14,7 +14,7 @@ from components.agent.llm.endpoint import KEY_VARIABLE
 from components.agent.metrics import READY
 from components.agent.service.book import Book
 from components.agent.service.messages import Health
-from components.contracts.errors import InputError
+from components.contracts.errors import SkeletonAgentError
 
 OK = "ok"
 FRESH_S = 5.0
@@ -44,7 +44,7 @@ class Checkup:
     def _store(self) -> str:
         try:
             self._book.check()
-        except InputError as error:
+        except SkeletonAgentError as error:
             return str(error)
         return OK
 

@@ -15,7 +15,7 @@ from components.agent.service.messages import Files, Reference, RoundRequest, Ro
 from components.contracts import constraints
 from components.contracts.artifact import digest, digest_of
 from components.contracts.config import AgentConfig
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.store import store_for
 
 
@@ -77,7 +77,7 @@ def local_inputs(request: RoundRequest) -> Iterator[Inputs]:
         }
         try:
             yield Inputs(**paths)
-        except InputError as error:
+        except SkeletonAgentError as error:
             message = str(error)
             for role, path in paths.items():
                 source = getattr(request, role)

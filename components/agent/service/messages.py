@@ -106,7 +106,7 @@ class RoundStatus(Message):
 def pack(artifact: Path) -> Files:
     """Read the files of an artifact; ``InputError`` if there is none."""
     if not (artifact / MANIFEST).is_file():
-        raise InputError(f"{artifact}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)")
+        raise InputError(f"not an artifact: {MANIFEST} is missing (unfinished or wrong directory)", at=artifact)
     files = {file.name: b64encode(file.read_bytes()) for file in sorted(artifact.iterdir()) if file.is_file()}
     return Files(files=files)
 

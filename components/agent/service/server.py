@@ -34,9 +34,9 @@ def serve(store: str, host: str, port: int, *, endpoints: tuple[str, ...], slots
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
-        raise InputError(f"{TOKEN_VARIABLE}: not set in the environment; clients show this token")
+        raise InputError("not set in the environment; clients show this token", at=TOKEN_VARIABLE)
     if not (token.isascii() and token.isprintable()):
-        raise InputError(f"{TOKEN_VARIABLE}: holds characters that no token has, such as line breaks")
+        raise InputError("holds characters that no token has, such as line breaks", at=TOKEN_VARIABLE)
     for url in endpoints:
         check_url(url)
     if not endpoints and os.environ.get(KEY_VARIABLE, "").strip():

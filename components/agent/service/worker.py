@@ -20,7 +20,7 @@ from components.agent.service.book import Book, DamagedError
 from components.agent.service.intake import check_endpoint, local_inputs
 from components.agent.service.messages import JobState, RoundRequest, RoundStatus
 from components.contracts.config import AgentConfig
-from components.contracts.errors import InputError
+from components.contracts.errors import SkeletonAgentError
 from components.runtime.store import Claim
 
 CURRENT_JOB: ContextVar[str] = ContextVar("job", default="")
@@ -134,7 +134,7 @@ class Workers:
             try:
                 self._take_jobs()
                 self._tend_jobs()
-            except InputError as error:
+            except SkeletonAgentError as error:
                 LOGGER.warning("the store fails: %s", error)
                 time.sleep(1.0)
             except Exception:  # ``lives`` then says so; an exception that nobody catches would not be in the log
@@ -157,7 +157,7 @@ class Workers:
     def _take(self, job: str, claim: Claim) -> None:
         try:
             status = self._book.status(job) or RoundStatus(id=job, state="queued")
-        except InputError:
+        except SkeletonAgentError:
             claim.release()
             raise
         taken = Job(status, claim)
@@ -214,7 +214,7 @@ class Workers:
         for step in (lambda: self._write_last(job, last), job.claim.release):
             try:
                 step()
-            except InputError as error:
+            except SkeletonAgentError as error:
                 LOGGER.warning("the store fails; the job stays open: %s", error)
 
     def _write_last(self, job: Job, last: RoundStatus) -> None:
@@ -237,7 +237,7 @@ class Workers:
             self._book.write(job.status)  # where this cannot be written, answers could not be kept either
         except DamagedError as error:
             return job.ended("failed", error=str(error))
-        except InputError as error:
+        except SkeletonAgentError as error:
             LOGGER.warning("the store fails: %s", error)
             return job.ended("queued")
         job.begin(request)
@@ -247,15 +247,15 @@ class Workers:
                 self._make(request, output, job)
             except StoppedError:
                 return job.ended("cancelled" if job.cancelled else "queued")
-            except InputError as error:
+            except SkeletonAgentError as error:
                 return self._failed(job, error)
             return self._published(job, output)
 
-    def _failed(self, job: Job, error: InputError) -> RoundStatus:
+    def _failed(self, job: Job, error: SkeletonAgentError) -> RoundStatus:
         """Return the last status of a job that an error ended; where the store fails it may be the store's fault."""
         try:
             self._book.check()
-        except InputError:
+        except SkeletonAgentError:
             LOGGER.warning("the store fails: %s", error)
             return job.ended("queued")
         return job.ended("failed", error=str(error))
@@ -266,7 +266,7 @@ class Workers:
             try:
                 self._book.publish(job.status.id, output)
                 return self._finished(job)
-            except InputError as error:
+            except SkeletonAgentError as error:
                 LOGGER.warning("the result cannot be stored: %s", error)
             if job.stopping():
                 return job.ended("cancelled" if job.cancelled else "queued")

@@ -65,7 +65,7 @@ def draw(constraint: ClassConstraint, layout: Layout, output: Path) -> None:
         # Without the program's name, which holds its version: the same class, the same bytes.
         figure.savefig(output, format="png", metadata={"Software": None})
     except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+        raise InputError(f"cannot be written: {error.strerror}", at=output) from None
 
 
 def _labels(constraint: ClassConstraint, places: list[tuple[float, float]]) -> dict[int, tuple[int, float]]:

@@ -152,13 +152,13 @@ def read_tower(file: Path, uri: str, model: str, tower: TextTower) -> dict[str, 
     state = {}
     for name, expected in tower.state_dict().items():
         if name not in found:
-            raise InputError(f"{uri}: {name} is missing: not the text weights of {model}")
+            raise InputError(f"{name} is missing: not the text weights of {model}", at=uri)
         if found[name].shape != expected.shape:
             shapes = f"{list(found[name].shape)} found, {list(expected.shape)} expected"
-            raise InputError(f"{uri}: {name}: shape {shapes} by {model}")
+            raise InputError(f"{name}: shape {shapes} by {model}", at=uri)
         state[name] = found[name].float()
         if not torch.isfinite(state[name]).all():
-            raise InputError(f"{uri}: {name}: NaN or infinity found")
+            raise InputError(f"{name}: NaN or infinity found", at=uri)
     return state
 
 
@@ -168,7 +168,7 @@ def _read_tensors(file: Path, uri: str) -> dict[str, Tensor]:
             with safe_open(file, framework="pt") as opened:
                 return {name: opened.get_tensor(name) for name in opened.keys() if "visual." not in name}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise InputError(f"{uri}: not a safetensors file: {' '.join(str(error).split())}") from None
+            raise InputError(f"not a safetensors file: {' '.join(str(error).split())}", at=uri) from None
     return _tensors_of(_load(file, uri))
 
 
@@ -178,8 +178,9 @@ def _load(file: Path, uri: str) -> Any:
     except (RuntimeError, ValueError, EOFError, OSError, torch.serialization.pickle.UnpicklingError):
         # Their texts advise to switch the check off.
         raise InputError(
-            f"{uri}: not a PyTorch file of tensors only; a TorchScript archive or a whole model must be saved as a "
-            "state dict first, best as .safetensors"
+            "not a PyTorch file of tensors only; a TorchScript archive or a whole model must be saved as a "
+            "state dict first, best as .safetensors",
+            at=uri,
         ) from None
 
 

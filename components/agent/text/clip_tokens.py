@@ -28,7 +28,7 @@ class ClipTokens:
         try:
             lines = gzip.decompress(vocabulary.read_bytes()).decode("utf-8").split("\n")
         except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise InputError(f"{vocabulary}: not a vocabulary: {error}") from None
+            raise InputError(f"not a vocabulary: {error}", at=vocabulary) from None
         merges = [(one, other) for one, other in (line.split() for line in lines[1 : _MERGES + 1])]
         letters = _byte_letters()
         words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge) for merge in merges)]

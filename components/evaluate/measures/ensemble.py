@@ -67,7 +67,7 @@ def sorted_by_id(scores: Scores) -> Scores:
     ids = ids[order]
     twice = np.flatnonzero(ids[1:] == ids[:-1])
     if len(twice):
-        raise InputError(f"{_name(scores)}: sample {str(ids[twice[0]])!r} stands more than once")
+        raise InputError(f"sample {str(ids[twice[0]])!r} stands more than once", at=_name(scores))
     return replace(scores, sample_ids=ids, labels=scores.labels[order], probabilities=scores.probabilities[order])
 
 

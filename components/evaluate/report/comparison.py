@@ -61,16 +61,16 @@ def open_run(path: Path) -> Run:
     if (path / MANIFEST).is_file():
         opened = report.open(path)
         if opened.predictions is None:
-            raise InputError(f"{path}: it holds no {PREDICTIONS}: evaluate the run again")
+            raise InputError(f"it holds no {PREDICTIONS}: evaluate the run again", at=path)
         return Run(opened.metrics, _sorted(opened.predictions))
     for name in ("metrics.json", PREDICTIONS):
         if not (path / name).is_file():
-            raise InputError(f"{path}: no {name} found; expected a run's folder (runs/<name>) or a report artifact")
+            raise InputError(f"no {name} found; expected a run's folder (runs/<name>) or a report artifact", at=path)
     try:
         metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
         metrics["data"]["classes"], metrics["headline"]["top1"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path / 'metrics.json'}: not the metrics of a run: {error!r}") from None
+        raise InputError(f"not the metrics of a run: {error!r}", at=path / "metrics.json") from None
     return Run(metrics, _sorted(report.read_predictions(path / PREDICTIONS)))
 
 

@@ -86,7 +86,7 @@ def find_sample(path: Path, kind: Format = "auto", sample_id: str | None = None)
     for record in samples:
         if isinstance(record, Sample) and (record.sample_id == sample_id or (sample_id is None and _fits(record))):
             if not _fits(record):
-                raise InputError(f"{path}: sample {sample_id!r} cannot be drawn: {_fault(record)}")
+                raise InputError(f"sample {sample_id!r} cannot be drawn: {_fault(record)}", at=path)
             return record, holdings
     raise InputError(f"{path}: no sample {sample_id!r} found" if sample_id else f"{path}: no sample can be drawn")
 

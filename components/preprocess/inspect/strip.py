@@ -55,7 +55,7 @@ def draw(sample: Sample, layout: Layout, title: str, output: Path) -> None:
     try:
         figure.savefig(output, format="png", dpi=140, metadata={"Software": None})
     except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+        raise InputError(f"cannot be written: {error.strerror}", at=output) from None
 
 
 def _draw_body(axis: Any, joints: Values, there: Values, sure: Values, layout: Layout, colour: str) -> None:

@@ -37,7 +37,7 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
     """
     if kind == "clips":
         if config is None:
-            raise InputError(f"{path}: format clips needs a configuration")
+            raise InputError("format clips needs a configuration", at=path)
         return Unlabelled(path, config), {}
     files = open_files(path)
     found = _formats(files)
@@ -46,7 +46,7 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
     if kind == "ntu" or kind == "uav":
         if kind not in found:
             suffix = ntu.SUFFIX if kind == "ntu" else uav.SUFFIX
-            raise InputError(f"{path}: format {kind}: no {suffix} file found among {len(files.names)} files")
+            raise InputError(f"format {kind}: no {suffix} file found among {len(files.names)} files", at=path)
         return (ntu.open(files) if kind == "ntu" else uav.open(files, config.layout if config else "coco17")), {}
     return _open_pickle(files, config, kind)
 
@@ -68,9 +68,9 @@ def _only(path: Path, found: list[Format]) -> Format:
         found = found[1:]  # a single recording is no pickle
     if not found:
         expected = f"a pickle, {ntu.SUFFIX} files of NTU RGB+D or .txt files of UAV-Human"
-        raise InputError(f"{path}: not a file of a known format and no such file inside; expected {expected}")
+        raise InputError(f"not a file of a known format and no such file inside; expected {expected}", at=path)
     if len(found) > 1:
-        raise InputError(f"{path}: holds files of several formats ({', '.join(found)}): choose one with --format")
+        raise InputError(f"holds files of several formats ({', '.join(found)}): choose one with --format", at=path)
     return "auto" if found[0] == "pyskl" else found[0]
 
 
@@ -104,7 +104,7 @@ def _index(files: Files) -> str:
     pickles = [name for name in files.names if name.endswith(PICKLES) and KPFILES not in PurePosixPath(name).parts]
     if len(pickles) != 1:
         where = f"outside of folder {KPFILES}, one annotation pickle expected"
-        raise InputError(f"{files.path}: found {len(pickles)} pickles {where}")
+        raise InputError(f"found {len(pickles)} pickles {where}", at=files.path)
     return pickles[0]
 
 
@@ -113,7 +113,9 @@ def _kpfiles(files: Files) -> tuple[Files, dict[str, Path]]:
         return files, {}
     folder = files.path.parent / KPFILES
     if not folder.is_dir():
-        raise InputError(f"{files.path}: an index without coordinates; a folder {KPFILES} with them expected beside it")
+        raise InputError(
+            f"an index without coordinates; a folder {KPFILES} with them expected beside it", at=files.path
+        )
     return Folder(folder), {KPFILES: folder}
 
 
@@ -123,4 +125,4 @@ def _load(member: Member, read: Callable[[Path], Any]) -> Any:
         try:
             return read(path)
         except InputError as error:
-            raise InputError(str(error).replace(str(path), member.label, 1)) from None
+            raise error.renamed({str(path): member.label}) from None

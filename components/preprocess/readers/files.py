@@ -55,9 +55,9 @@ class Member:
             with self.stream() as stream:
                 content = _bounded(stream, most)
         except _BROKEN as error:
-            raise InputError(f"{self.label}: cannot be read: {_reason(error)}") from None
+            raise InputError(f"cannot be read: {_reason(error)}", at=self.label) from None
         if len(content) > most:
-            raise InputError(f"{self.label}: longer than {most} bytes")
+            raise InputError(f"longer than {most} bytes", at=self.label)
         return content
 
     @contextmanager
@@ -72,7 +72,7 @@ class Member:
                     shutil.copyfileobj(stream, copy, _CHUNK)
                 copy.flush()
             except _BROKEN as error:
-                raise InputError(f"{self.label}: cannot be unpacked: {_reason(error)}") from None
+                raise InputError(f"cannot be unpacked: {_reason(error)}", at=self.label) from None
             yield Path(copy.name)
 
 
@@ -123,11 +123,11 @@ class ZipArchive:
         for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG):
-                raise InputError(f"{path}: {_shown(info.filename)}: a link or device; archives may hold files only")
+                raise InputError(f"{_shown(info.filename)}: a link or device; archives may hold files only", at=path)
             if info.flag_bits & 0x1:
-                raise InputError(f"{path}: {_shown(info.filename)}: is encrypted")
+                raise InputError(f"{_shown(info.filename)}: is encrypted", at=path)
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InputError(f"{path}: {_shown(info.filename)}: is packed with another method than deflate")
+                raise InputError(f"{_shown(info.filename)}: is packed with another method than deflate", at=path)
         self.names = sorted(_checked_names(path, [info.orig_filename for info in infos]))
         _check_ratio(path, sum(info.file_size for info in infos))
 
@@ -142,7 +142,7 @@ class ZipArchive:
         try:
             archive = zipfile.ZipFile(self.path)
         except _BROKEN as error:
-            raise InputError(f"{self.path}: cannot be read as .zip: {_reason(error)}") from None
+            raise InputError(f"cannot be read as .zip: {_reason(error)}", at=self.path) from None
         with archive:
             yield archive
 
@@ -173,11 +173,11 @@ class TarArchive:
                         continue
                     if not info.isreg() or info.issparse():
                         raise InputError(
-                            f"{self.path}: {_shown(info.name)}: a link or device; archives may hold files only"
+                            f"{_shown(info.name)}: a link or device; archives may hold files only", at=self.path
                         )
                     yield info.name.removeprefix("./"), info, archive
         except _BROKEN as error:
-            raise InputError(f"{self.path}: cannot be read as .tar.gz: {_reason(error)}") from None
+            raise InputError(f"cannot be read as .tar.gz: {_reason(error)}", at=self.path) from None
 
 
 class _Forward:
@@ -206,7 +206,7 @@ class _Forward:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= LARGEST_HEADER:
-            raise InputError(f"{self._path}: a header that claims {size} bytes")
+            raise InputError(f"a header that claims {size} bytes", at=self._path)
         content = self._stream.read(size)
         self._at += len(content)
         _check_ratio(self._path, self._at)
@@ -229,7 +229,7 @@ def open_files(path: Path) -> Files:
     if path.is_dir():
         return Folder(path)
     if not path.is_file():
-        raise InputError(f"{path}: {'not a file or folder' if path.exists() else 'no such file'}")
+        raise InputError(f"{'not a file or folder' if path.exists() else 'no such file'}", at=path)
     with _opener(path)() as stream:
         start = stream.read(263)
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
@@ -253,12 +253,12 @@ def _sha256(path: Path) -> str:
     try:
         return sha256_file(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"cannot be read: {error.strerror}", at=path) from None
 
 
 def _walk(path: Path) -> Iterator[str]:
     def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename}: cannot be read: {error.strerror}") from None
+        raise InputError(f"cannot be read: {error.strerror}", at=error.filename) from None
 
     seen = set()
     for folder, folders, files in os.walk(path, followlinks=True, onerror=refuse):
@@ -274,20 +274,20 @@ def _walk(path: Path) -> Iterator[str]:
 
 def _checked_names(path: Path, names: list[str]) -> list[str]:
     if len(names) > MOST_FILES:
-        raise InputError(f"{path}: holds {len(names)} files, at most {MOST_FILES} expected")
+        raise InputError(f"holds {len(names)} files, at most {MOST_FILES} expected", at=path)
     for name in names:
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0] or not name.isprintable():
-            raise InputError(f"{path}: {_shown(name)}: a name that leads out of the archive")
+            raise InputError(f"{_shown(name)}: a name that leads out of the archive", at=path)
     if len(set(names)) < len(names):
-        raise InputError(f"{path}: holds two files of the same name")
+        raise InputError("holds two files of the same name", at=path)
     return [name for name in names if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
 
 
 def _check_ratio(path: Path, unpacked: int) -> None:
     packed = path.stat().st_size
     if unpacked > HIGHEST_RATIO * packed + ALLOWANCE:
-        raise InputError(f"{path}: {packed} bytes unpack to {unpacked} or more: refused as an archive bomb")
+        raise InputError(f"{packed} bytes unpack to {unpacked} or more: refused as an archive bomb", at=path)
 
 
 def _opener(path: Path) -> Callable[[], AbstractContextManager[IO[bytes]]]:
@@ -295,7 +295,7 @@ def _opener(path: Path) -> Callable[[], AbstractContextManager[IO[bytes]]]:
         try:
             return path.open("rb")
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+            raise InputError(f"cannot be read: {error.strerror}", at=path) from None
 
     return open_path
 

@@ -94,7 +94,7 @@ def _listed_missing(files: Files) -> set[str]:
         text = member.read(LARGEST_LIST).decode("utf-8", errors="replace")
         listed = {match.group() for match in NAME.finditer(text)}
         if not listed:
-            raise InputError(f"{member.label}: names no recording, expected lines such as S001C002P005R002A008")
+            raise InputError("names no recording, expected lines such as S001C002P005R002A008", at=member.label)
         found |= listed
     return found
 

@@ -50,16 +50,16 @@ def checked(content: Any, name: str) -> tuple[Annotations, dict[str, list[str]]]
         InputError: ``annotations`` or ``split`` is missing or of the wrong kind.
     """
     if type(content) is not dict:
-        raise InputError(f"{name}: found a pickled {type(content).__name__}, expected a dict with {_KEYS}")
+        raise InputError(f"found a pickled {type(content).__name__}, expected a dict with {_KEYS}", at=name)
     missing = [key for key in ("split", "annotations") if key not in content]
     if missing:
         found = ", ".join(sorted(str(key)[:40] for key in list(content)[:10])) or "nothing"
-        raise InputError(f"{name}: {' and '.join(missing)} missing: found {found}, expected {_KEYS}")
+        raise InputError(f"{' and '.join(missing)} missing: found {found}, expected {_KEYS}", at=name)
     annotations = content["annotations"]
     if not isinstance(annotations, list | Records):
-        raise InputError(f"{name}: annotations: found {type(annotations).__name__}, expected a list")
+        raise InputError(f"annotations: found {type(annotations).__name__}, expected a list", at=name)
     if (annotations.number if isinstance(annotations, Records) else len(annotations)) == 0:
-        raise InputError(f"{name}: annotations: the list is empty")
+        raise InputError("annotations: the list is empty", at=name)
     return annotations, _splits(name, content["split"])
 
 
@@ -68,13 +68,13 @@ _KEYS = "'split' and 'annotations'"
 
 def _splits(path: str, splits: Any) -> dict[str, list[str]]:
     if type(splits) is not dict:
-        raise InputError(f"{path}: split: found {type(splits).__name__}, expected a dict of lists of sample ids")
+        raise InputError(f"split: found {type(splits).__name__}, expected a dict of lists of sample ids", at=path)
     checked = {}
     for name, ids in splits.items():
         if not isinstance(name, str) or not isinstance(ids, list | tuple | np.ndarray):
-            raise InputError(f"{path}: split {str(name)[:40]!r}: found {type(ids).__name__}, expected a list of ids")
+            raise InputError(f"split {str(name)[:40]!r}: found {type(ids).__name__}, expected a list of ids", at=path)
         if not all(isinstance(sample_id, str) for sample_id in ids):
-            raise InputError(f"{path}: split {name!r}: holds an id that is not text")
+            raise InputError(f"split {name!r}: holds an id that is not text", at=path)
         checked[str(name)] = [str(sample_id) for sample_id in ids]
     return checked
 

@@ -52,7 +52,7 @@ class Unlabelled(Source):
 def _clips(path: Path) -> list[Any]:
     """Return the clips of a file: dicts with ``keypoint``."""
     if path.suffix not in _SUFFIXES:
-        raise InputError(f"{path}: found suffix {path.suffix!r}, expected {', '.join(_SUFFIXES)}")
+        raise InputError(f"found suffix {path.suffix!r}, expected {', '.join(_SUFFIXES)}", at=path)
     content = _content(path)
     for key in ("clips", "annotations"):
         if isinstance(content, dict) and key in content:
@@ -62,7 +62,7 @@ def _clips(path: Path) -> list[Any]:
     if isinstance(content, dict):
         return [content]
     if not isinstance(content, list) or not content:
-        raise InputError(f"{path}: found {kind(content)}, expected clips with 'keypoint'")
+        raise InputError(f"found {kind(content)}, expected clips with 'keypoint'", at=path)
     return content if isinstance(content[0], dict) else [{"keypoint": content}]
 
 
@@ -74,7 +74,7 @@ def _content(path: Path) -> Any:
             return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, EOFError, RecursionError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: cannot be read as {_SUFFIXES[path.suffix]}: {reason}") from None
+        raise InputError(f"cannot be read as {_SUFFIXES[path.suffix]}: {reason}", at=path) from None
     return load_data(path)
 
 

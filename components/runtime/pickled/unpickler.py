@@ -52,7 +52,7 @@ def mapped(path: Path) -> mmap.mmap:
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", at=path) from None
 
 
 def release(mapping: mmap.mmap, end: int) -> None:
@@ -66,7 +66,7 @@ def refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except RefusedError as error:
-        raise InputError(f"{path}: not an acceptable pickle: {error}") from None
+        raise InputError(f"not an acceptable pickle: {error}", at=path) from None
 
 
 def recalled_entries(mapping: mmap.mmap) -> frozenset[int]:

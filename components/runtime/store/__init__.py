@@ -31,7 +31,7 @@ def store_for(uri: str, meter: Meter = unseen) -> Store:
         from components.runtime.store.s3 import S3Store  # only who uses S3 pays for the import of its client
 
         return S3Store(meter)
-    raise InputError(f"{uri}: scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix")
+    raise InputError(f"scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix", at=uri)
 
 
 def documents_at(place: str) -> Documents:
@@ -47,4 +47,4 @@ def documents_at(place: str) -> Documents:
         from components.runtime.store.documents_s3 import S3Documents  # only who uses S3 pays for the import
 
         return S3Documents(place)
-    raise InputError(f"{place}: scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix")
+    raise InputError(f"scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix", at=place)

@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +16,11 @@ from urllib.parse import urlsplit
 import certifi
 import urllib3
 from minio import Minio
-from minio.error import InvalidResponseError, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError, SkeletonAgentError, UnavailableError
 
 PATIENCE_S = 60.0
 """For how long a server may answer nothing before a transfer is given up."""
@@ -58,7 +59,7 @@ class Settings:
             raise InputError(f"S3 credentials: environment variable not set: {', '.join(missing)}")
         for name in _CREDENTIALS:
             if re.search(r"\s", environment.get(name, "")):  # such as the line break of a carelessly made secret
-                raise InputError(f"{name}: contains white space or a line break")
+                raise InputError("contains white space or a line break", at=name)
         endpoint = environment.get("S3_ENDPOINT") or "https://s3.amazonaws.com"
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
@@ -180,21 +181,40 @@ def connect(settings: Settings, patience: Patience) -> Minio:
     return client
 
 
-def explain(error: Exception, bucket: str, endpoint: str) -> str:
+@contextmanager
+def told(uri: str, bucket: str, endpoint: str) -> Iterator[None]:
+    """Turn whatever a request to the server fails with into an error of the tree that begins with ``uri``.
+
+    Raises:
+        InputError: the bucket, the credentials or the address is wrong.
+        UnavailableError: the server cannot be reached, or cannot serve now.
+        ResourceError: this machine could not read or write the local copy.
+    """
+    try:
+        yield
+    except (MinioException, HTTPError, BusyError) as error:
+        raise _failure(error, uri, bucket, endpoint) from None
+    except OSError as error:
+        raise ResourceError(f"{error.filename or 'local copy'}: {error.strerror or error}", at=uri) from None
+
+
+def _failure(error: Exception, uri: str, bucket: str, endpoint: str) -> SkeletonAgentError:
     """Say in one line, without secrets, what a failed request means to the user."""
     if isinstance(error, S3Error):
         if error.code == "NoSuchBucket":
-            return f"no bucket {bucket!r} at {endpoint}"
+            return InputError(f"no bucket {bucket!r} at {endpoint}", at=uri)
         if error.code in _REFUSED:
-            return f"{endpoint} refuses the credentials of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY ({error.code})"
+            names = f"{_CREDENTIALS[0]}, {_CREDENTIALS[1]}"
+            return InputError(f"{endpoint} refuses the credentials of {names} ({error.code})", at=uri)
         if error.code == "AccessDenied":
-            return f"{endpoint} denies access to it with these credentials"
-        return " ".join(f"{endpoint}: {error.code}: {error.message}".split())
+            return InputError(f"{endpoint} denies access to it with these credentials", at=uri)
+        return UnavailableError(" ".join(f"{endpoint}: {error.code}: {error.message}".split()), at=uri)
     if isinstance(error, InvalidResponseError):
-        return f"{endpoint} does not answer like an S3 server; check S3_ENDPOINT"
+        return InputError(f"{endpoint} does not answer like an S3 server; check S3_ENDPOINT", at=uri)
     if _untrusted(error):
-        return f"{endpoint}: its certificate is not trusted ({_reason(error)}); AWS_CA_BUNDLE names the authorities"
-    return f"{endpoint} cannot be reached: {_reason(error)}"
+        reason = f"its certificate is not trusted ({_reason(error)})"
+        return InputError(f"{endpoint}: {reason}; AWS_CA_BUNDLE names the authorities", at=uri)
+    return UnavailableError(f"{endpoint} cannot be reached: {_reason(error)}", at=uri)
 
 
 def _untrusted(error: BaseException) -> bool:

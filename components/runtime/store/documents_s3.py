@@ -20,18 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from minio.error import MinioException
-from urllib3.exceptions import HTTPError
-
-from components.contracts.errors import InputError
+from components.contracts.errors import SkeletonAgentError
 from components.runtime.store.connection import (
     CHECK_PATIENCE_S,
     PATIENCE_S,
-    BusyError,
     Patience,
     Settings,
     connect,
-    explain,
+    told,
 )
 from components.runtime.store.interface import Claim
 from components.runtime.store.s3 import Place
@@ -124,7 +120,7 @@ class S3Documents:
         try:
             if self.read(document) == token.encode():
                 self.remove(document)
-        except InputError:
+        except SkeletonAgentError:
             self._doubtful[document] = (token, time.monotonic())
             raise
         finally:
@@ -174,7 +170,7 @@ class S3Documents:
             try:
                 self._beat()
                 self._clear_doubtful()
-            except InputError:
+            except SkeletonAgentError:
                 continue  # ``alive`` says so
 
     def _beat(self) -> None:
@@ -195,11 +191,8 @@ class S3Documents:
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        try:
+        with told(self.place, self._place.bucket, self._settings.endpoint):
             yield
-        except (MinioException, HTTPError, BusyError) as error:
-            reason = explain(error, self._place.bucket, self._settings.endpoint)
-            raise InputError(f"{self.place}: {reason}") from None
 
 
 class _Claim:

@@ -27,7 +27,7 @@ class LocalStore:
     def fetch(self, uri: str, into: Path) -> Path:
         path = Path(uri)
         if not path.exists():
-            raise InputError(f"{uri}: no such file or directory")
+            raise InputError("no such file or directory", at=uri)
         return path
 
     def publish(self, source: Path, uri: str) -> None:
@@ -130,7 +130,7 @@ class LocalDocuments:
         try:
             yield
         except OSError as error:
-            raise InputError(f"{self.place}: {error.strerror}") from None
+            raise InputError(f"{error.strerror}", at=self.place) from None
 
 
 class _Lock:

@@ -28,20 +28,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException
-from pydantic import ValidationError
-from urllib3.exceptions import HTTPError
 
-from components.contracts.artifact import MANIFEST, Manifest, sha256_file
-from components.contracts.errors import InputError
+from components.contracts.artifact import MANIFEST, Manifest, parse_manifest, sha256_file
+from components.contracts.errors import DamagedError, InputError, SkeletonAgentError
 from components.runtime.store.connection import (
     CHECK_PATIENCE_S,
     PATIENCE_S,
-    BusyError,
     Patience,
     Settings,
     connect,
-    explain,
+    told,
 )
 from components.runtime.store.interface import Meter, unseen
 from components.runtime.store.transfer import MB, Bucket, Count, Download, Object, UnfitError, Upload
@@ -70,7 +66,7 @@ class Place:
         _, _, rest = uri.partition("://")
         bucket, *names = [name for name in rest.split("/") if name] or [""]
         if not _BUCKET.fullmatch(bucket) or not names or {".", ".."} & {*names}:
-            raise InputError(f"{uri}: expected s3://bucket/prefix, the bucket in lower case, no '..' in the prefix")
+            raise InputError("expected s3://bucket/prefix, the bucket in lower case, no '..' in the prefix", at=uri)
         return cls(uri, bucket, "/".join(names))
 
 
@@ -129,7 +125,7 @@ class S3Store:
                     shutil.rmtree(target.parent)
                 if _find(bucket, place) == found:
                     break  # no writer has overtaken us: this is how it is
-            raise InputError(f"{uri}: {fault}")
+            raise InputError(f"{fault}", at=uri)
 
     def publish(self, source: Path, uri: str) -> None:
         """Store an artifact or a file; until all of it has arrived, what was there before stays.
@@ -142,7 +138,7 @@ class S3Store:
             if source.is_dir():
                 self._publish_artifact(source, bucket, place)
             elif _head(bucket, place) is not None:
-                raise InputError(f"{uri}: an artifact is there; give the file another name")
+                raise InputError("an artifact is there; give the file another name", at=uri)
             else:
                 with self._count("uploading", place, source.stat().st_size) as count:
                     bucket.put_file(Upload(source, place.key), count, {_SHA256: sha256_file(source)})
@@ -160,12 +156,8 @@ class S3Store:
         place = Place.of(uri)
         patience = Patience(self._settings.endpoint, seconds)
         client = connect(self._settings, patience)
-        try:
+        with told(uri, place.bucket, self._settings.endpoint):
             yield place, Bucket(client, place.bucket, patience)
-        except (MinioException, HTTPError, BusyError) as error:
-            raise InputError(f"{uri}: {explain(error, place.bucket, self._settings.endpoint)}") from None
-        except OSError as error:
-            raise InputError(f"{uri}: {error.filename or 'local copy'}: {error.strerror or error}") from None
 
     @contextmanager
     def _count(self, verb: str, place: Place, size: int) -> Iterator[Count]:
@@ -173,7 +165,7 @@ class S3Store:
             yield Count(size, report)
 
     def _publish_artifact(self, source: Path, bucket: Bucket, place: Place) -> None:
-        manifest = _parse(str(source), _manifest_text(source))
+        manifest = parse_manifest(_manifest_text(source), str(source))
         folder = f"files-{uuid.uuid4().hex}/"
         names = [*manifest.files, MANIFEST]
         uploads = [Upload(source / name, f"{place.key}/{folder}{name}") for name in names]
@@ -183,11 +175,11 @@ class S3Store:
         switch = Upload(source / MANIFEST, f"{place.key}/{MANIFEST}")
         bucket.put_file(switch, Count(0, lambda done: None), {_FOLDER: folder})
         try:
-            _remove(bucket, place, previous.names() if previous else [])
-            _remove(bucket, place, _abandoned(bucket, place, folder))
-        except (MinioException, HTTPError, BusyError) as error:
-            reason = explain(error, place.bucket, self._settings.endpoint)
-            _log.warning("%s: published, but what it replaces could not be removed: %s", place.uri, reason)
+            with told(place.uri, place.bucket, self._settings.endpoint):
+                _remove(bucket, place, previous.names() if previous else [])
+                _remove(bucket, place, _abandoned(bucket, place, folder))
+        except SkeletonAgentError as error:
+            _log.warning("%s: published, but what it replaces could not be removed: %s", place.uri, error.what)
 
     def _fetch_artifact(self, bucket: Bucket, place: Place, found: _Head, target: Path) -> None:
         target.mkdir()
@@ -220,7 +212,7 @@ def _find(bucket: Bucket, place: Place) -> _Head | Object:
     if found is None:
         unfinished = any(bucket.client.list_objects(place.bucket, f"{place.key}/"))
         reason = f"unfinished, or no artifact: {MANIFEST} is missing" if unfinished else "no such file or artifact"
-        raise InputError(f"{place.uri}: {reason}")
+        raise InputError(f"{reason}", at=place.uri)
     return found
 
 
@@ -232,27 +224,17 @@ def _head(bucket: Bucket, place: Place) -> _Head | None:
     text, headers = found
     folder = headers.get(f"x-amz-meta-{_FOLDER}", "")
     if folder and not re.fullmatch(_FOLDERS, folder):
-        raise InputError(f"{place.uri}: damaged: {MANIFEST} names the folder {folder!r}")
-    return _Head(text, _parse(place.uri, text), folder)
-
-
-def _parse(where: str, text: bytes) -> Manifest:
-    try:
-        manifest = Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise InputError(f"{where}: damaged {MANIFEST}: {error.errors()[0]['msg']}") from None
-    for name in manifest.files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or str(path) != name or name == MANIFEST:
-            raise InputError(f"{where}: damaged {MANIFEST}: {name!r} is not the name of a file below it")
-    return manifest
+        raise DamagedError(f"damaged: {MANIFEST} names the folder {folder!r}", at=place.uri)
+    return _Head(text, parse_manifest(text, place.uri), folder)
 
 
 def _manifest_text(source: Path) -> bytes:
     try:
         return (source / MANIFEST).read_bytes()
     except FileNotFoundError:
-        raise InputError(f"{source}: not an artifact: {MANIFEST} is missing (unfinished or wrong directory)") from None
+        raise DamagedError(
+            f"not an artifact: {MANIFEST} is missing (unfinished or wrong directory)", at=source
+        ) from None
 
 
 def _remove(bucket: Bucket, place: Place, names: Iterable[str]) -> None:

@@ -151,7 +151,7 @@ class Bucket:
             except S3Error as error:
                 if error.code != "NoSuchUpload":  # its completion was repeated, because the answer had been lost
                     raise
-        raise InputError(f"{upload.key}: the server took all parts, but did not join them")
+        raise InputError("the server took all parts, but did not join them", at=upload.key)
 
     def get(self, downloads: list[Download], count: Count) -> None:
         """Read objects into files, all ranges of all of them side by side, and check each.

@@ -23,8 +23,9 @@ def check_flip(dataset: Dataset, stage: TrainStage) -> None:
     unknown = dataset.widths[dataset.split(data.chosen.train)] == 0
     if unknown.any():
         raise InputError(
-            f"{dataset.path}: img_shape of {int(unknown.sum())} training samples is not known; "
-            "train.augmentation.flip needs it with normalisation 'none'"
+            f"img_shape of {int(unknown.sum())} training samples is not known; "
+            "train.augmentation.flip needs it with normalisation 'none'",
+            at=dataset.path,
         )
 
 

@@ -32,8 +32,9 @@ def divide(dataset: Dataset, stage: TrainStage) -> tuple[Numbers, Numbers]:
     if not len(held_out):
         most = int(np.bincount(labels).max(initial=0))
         raise InputError(
-            f"{dataset.path}: train.held_out: found {share}, which takes no sample of any class of split "
-            f"{stage.data.chosen.train!r}; the largest has {most}"
+            f"train.held_out: found {share}, which takes no sample of any class of split "
+            f"{stage.data.chosen.train!r}; the largest has {most}",
+            at=dataset.path,
         )
     return split[~np.isin(split, held_out)], held_out
 

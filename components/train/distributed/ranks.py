@@ -24,7 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.logs import LOGGER
 from components.train.model.layers import BatchNorm
 
@@ -121,9 +121,9 @@ def joined() -> Iterator[Workers]:
         logging.getLogger(LOGGER).setLevel(logging.ERROR)
     try:
         yield Workers(rank, size, device)
-    except InputError as error:
+    except SkeletonAgentError as error:
         _only_first_goes_on()
-        raise InputError(f"process {rank} of {size}: {error}") from None
+        raise type(error)(f"{error.what} (process {rank} of {size})", at=error.at) from None
     except RuntimeError as error:
         _only_first_goes_on()
         if isinstance(error, distributed.DistError) or "gloo" in str(error):

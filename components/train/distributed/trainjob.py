@@ -19,7 +19,7 @@ from kubernetes.client.exceptions import ApiException
 
 from components.contracts.artifact import digest_of
 from components.contracts.config import TrainStage
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.cli import Exchange
 from components.runtime.logs import stage_logger
 from components.runtime.store import store_for
@@ -59,7 +59,7 @@ class Nodes:
             raise InputError(f"nodes: found {number} with {gpus!r} GPUs, expected at least 1 and a whole number")
         names = [f"SKELETONAGENT_TRAIN_{name}" for name in ("CPU", "MEMORY", "IMAGE")]
         if missing := [name for name in names if not environment.get(name)]:
-            raise InputError(f"{missing[0]}: not set; the pipeline sets it when it is compiled for TrainJobs")
+            raise InputError("not set; the pipeline sets it when it is compiled for TrainJobs", at=missing[0])
         return cls(number, int(gpus), accelerator, *(environment[name] for name in names))
 
 
@@ -144,7 +144,7 @@ def run(job: Round, nodes: Nodes, outputs: Mapping[str, Path], api: client.Custo
 def _clear(uri: str) -> None:
     try:
         store_for(uri).remove(uri)
-    except InputError as error:  # the round is complete: a leftover costs space, nothing else
+    except SkeletonAgentError as error:  # the round is complete: a leftover costs space, nothing else
         _log.warning("%s; the TrainJob's copy could not be removed", error)
 
 

@@ -24,10 +24,10 @@ def draw_curve(artifact: Path, output: Path) -> None:
         InputError: the artifact has no history, or the picture cannot be written.
     """
     if output.suffix not in _SUFFIXES:
-        raise InputError(f"{output}: found suffix {output.suffix!r}, expected {', '.join(_SUFFIXES)}")
+        raise InputError(f"found suffix {output.suffix!r}, expected {', '.join(_SUFFIXES)}", at=output)
     history = _history(artifact)
     if not history:
-        raise InputError(f"{artifact}: no epoch in its history")
+        raise InputError("no epoch in its history", at=artifact)
     try:
         from matplotlib.figure import Figure  # a second to load, needed here only
     except ImportError:
@@ -58,7 +58,7 @@ def draw_curve(artifact: Path, output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(output, dpi=120)
     except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from None
+        raise InputError(f"cannot be written: {error.strerror}", at=output) from None
 
 
 def _history(artifact: Path) -> tuple[EpochRecord, ...]:

@@ -104,7 +104,7 @@ def _opened(path: Path, stage: TrainStage) -> Dataset:
     for name in _PACKING:
         found, expected = getattr(packed.config, name), getattr(stage.data, name)
         if found != expected:
-            raise InputError(f"{path}: data.{name}: found {found!r}, expected {expected!r} as in training")
+            raise InputError(f"data.{name}: found {found!r}, expected {expected!r} as in training", at=path)
     return packed
 
 
@@ -112,8 +112,9 @@ def _packed(skeletons: Path, stage: TrainStage, scratch: Path) -> Dataset:
     """Normalise and pack the skeletons as ``preprocess`` does, in a process of its own: stages share no code."""
     if find_spec(_PREPROCESS) is None:
         raise InputError(
-            f"{skeletons}: raw skeletons take {_PREPROCESS}, which the training image lacks; pack them in the image of "
-            "preprocess (run --format clips) and give the dataset here"
+            f"raw skeletons take {_PREPROCESS}, which the training image lacks; pack them in the image of "
+            "preprocess (run --format clips) and give the dataset here",
+            at=skeletons,
         )
     document = stage.model_dump(mode="json", include={"model", "train", "data"}) | {"name": "predict", "rounds": 1}
     document["data"]["format"] = "clips"
@@ -128,7 +129,7 @@ def _packed(skeletons: Path, stage: TrainStage, scratch: Path) -> Dataset:
     packed = dataset.open(scratch / "dataset")
     if packed.skipped:
         skipped = packed.skipped[0]
-        raise InputError(f"{skeletons}: clip {skipped.sample_id or skipped.position}: {skipped.reason}")
+        raise InputError(f"clip {skipped.sample_id or skipped.position}: {skipped.reason}", at=skeletons)
     return packed
 
 

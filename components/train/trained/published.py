@@ -59,11 +59,11 @@ def _state_dict(source: Path) -> dict[str, np.ndarray]:
         with torch.serialization.safe_globals([(_Ignored, name) for name in _BESIDE_WEIGHTS]):
             loaded: Any = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{source}: no such file") from None
+        raise InputError("no such file", at=source) from None
     except Exception as error:  # a hostile file makes torch raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{source}: cannot be read as plain tensors (weights_only): {reason}") from None
+        raise InputError(f"cannot be read as plain tensors (weights_only): {reason}", at=source) from None
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InputError(f"{source}: found {type(loaded).__name__}, expected a state dict of tensors")
+        raise InputError(f"found {type(loaded).__name__}, expected a state dict of tensors", at=source)
     return {str(name).removeprefix("module."): tensor.numpy() for name, tensor in state.items()}

@@ -51,9 +51,9 @@ def test_checkpoint(
     """
     opened, packed = checkpoint.open(source), dataset.open(data)
     if opened.state.stream != stream:
-        raise InputError(f"{source}: stream {opened.state.stream!r} found, {stream!r} expected")
+        raise InputError(f"stream {opened.state.stream!r} found, {stream!r} expected", at=source)
     if packed.config.layout != stage.data.layout:
-        raise InputError(f"{data}: layout {packed.config.layout!r} found, {stage.data.layout!r} expected")
+        raise InputError(f"layout {packed.config.layout!r} found, {stage.data.layout!r} expected", at=data)
     device = default_device()
     model = fitted(source, stage, chosen_weights(source, opened, best=best), opened.state.text_dimensions).to(device)
     clips = ClipSource(packed, stage.data.max_persons, device)
@@ -79,7 +79,7 @@ def test_checkpoint(
 def chosen_weights(source: Path, opened: Checkpoint, *, best: bool) -> Tensors:
     """Return the last weights of a checkpoint, or the best ones; ``InputError`` if it has none."""
     if best and not opened.best:
-        raise InputError(f"{source}: no best weights found; training keeps them with train.evaluate_every=1")
+        raise InputError("no best weights found; training keeps them with train.evaluate_every=1", at=source)
     return opened.best if best else opened.model
 
 
@@ -92,6 +92,6 @@ def fitted(source: Path, stage: TrainStage, weights: Tensors, dimensions: int) -
         found = tuple(weights[name].shape) if name in weights else "nothing"
         if found != expected.get(name, "nothing"):
             wanted = expected.get(name, "nothing")
-            raise InputError(f"{source}: {name}: {found} found, {wanted} expected by the configuration")
+            raise InputError(f"{name}: {found} found, {wanted} expected by the configuration", at=source)
     model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in weights.items()})
     return model

@@ -54,19 +54,19 @@ def open_inputs(
 
 def _check_constraints(stage: TrainStage, told: constraints.Constraints, path: Path) -> None:
     if told.layout != stage.data.layout:
-        raise InputError(f"{path}: layout {told.layout!r} found, {stage.data.layout!r} expected")
+        raise InputError(f"layout {told.layout!r} found, {stage.data.layout!r} expected", at=path)
     found, expected = len(told.classes), len(stage.data.classes)
     if found != expected:
-        raise InputError(f"{path}: {found} classes found, {expected} expected")
+        raise InputError(f"{found} classes found, {expected} expected", at=path)
 
 
 def _check_dataset(stage: TrainStage, packed: dataset.Dataset, path: Path) -> None:
     if packed.config.layout != stage.data.layout:
-        raise InputError(f"{path}: layout {packed.config.layout!r} found, {stage.data.layout!r} expected")
+        raise InputError(f"layout {packed.config.layout!r} found, {stage.data.layout!r} expected", at=path)
     if packed.config.classes != stage.data.classes:
         pairs = enumerate(zip_longest(packed.config.classes, stage.data.classes))
         label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
-        raise InputError(f"{path}: class {label} {found!r} found, {expected!r} expected")
+        raise InputError(f"class {label} {found!r} found, {expected!r} expected", at=path)
     check_flip(packed, stage)
 
 
@@ -75,24 +75,24 @@ def _check_previous(stage: TrainStage, inputs: Inputs, path: Path, stream: str, 
     state, config = inputs.previous.state, inputs.previous.config
     done = stage.train.epochs_of_round(round_number, stage.rounds).start
     if state.stream != stream:
-        raise InputError(f"{path}: stream {state.stream!r} found, {stream!r} expected")
+        raise InputError(f"stream {state.stream!r} found, {stream!r} expected", at=path)
     if state.epoch != done:
-        raise InputError(f"{path}: {state.epoch} epochs done found, {done} expected before round {round_number}")
+        raise InputError(f"{state.epoch} epochs done found, {done} expected before round {round_number}", at=path)
     if (config.model, config.train, config.seed) != (stage.model, stage.train, stage.seed):
-        raise InputError(f"{path}: made with another model, train or seed configuration than this round's")
+        raise InputError("made with another model, train or seed configuration than this round's", at=path)
     if stage.train.held_out:
         _check_same_samples(stage, inputs, path)
     dimensions = inputs.constraints.text.shape[1]
     if state.text_dimensions != dimensions:
-        raise InputError(f"{path}: text dimensions {state.text_dimensions} found, {dimensions} expected")
+        raise InputError(f"text dimensions {state.text_dimensions} found, {dimensions} expected", at=path)
 
 
 def _check_same_samples(stage: TrainStage, inputs: Inputs, path: Path) -> None:
     """Refuse a checkpoint that may have been trained on what is now held out."""
     assert inputs.previous is not None
-    made_from, data = checkpoint.verify(path).made_from, inputs.previous.config.data.chosen
+    made_from, data = inputs.previous.manifest.made_from, inputs.previous.config.data.chosen
     splits, expected = (data.train, data.test), (stage.data.chosen.train, stage.data.chosen.test)
     if made_from.get("dataset") != inputs.dataset.digest or splits != expected:
         raise InputError(
-            f"{path}: trained on another dataset or split than this round's, whose held-out samples differ"
+            "trained on another dataset or split than this round's, whose held-out samples differ", at=path
         )

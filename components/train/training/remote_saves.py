@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.contracts import checkpoint
-from components.contracts.errors import InputError
+from components.contracts.errors import SkeletonAgentError
 from components.runtime.logs import stage_logger
 from components.runtime.store import Store, store_for
 from components.train.training.saves import save_path
@@ -66,8 +66,8 @@ def _fetch(store: Store, place: str, scratch: Path) -> None:
     fetched = store.fetch(place, scratch / "in")
     try:
         epoch = checkpoint.verify(fetched).about["epoch"]
-    except InputError as error:
-        raise InputError(str(error).replace(str(fetched), place)) from None
+    except SkeletonAgentError as error:
+        raise error.renamed({str(fetched): place}) from None
     target = save_path(scratch / "saves", epoch)
     target.parent.mkdir()
     fetched.rename(target)
@@ -76,7 +76,7 @@ def _fetch(store: Store, place: str, scratch: Path) -> None:
 def _remove(store: Store, place: str) -> None:
     try:
         store.remove(place)
-    except InputError as error:  # the round is complete: a leftover costs space, nothing else
+    except SkeletonAgentError as error:  # the round is complete: a leftover costs space, nothing else
         LOG.warning("%s; the save could not be removed", error)
 
 
@@ -123,6 +123,6 @@ class _Uploads:
                 return
             try:
                 self._store.publish(copy, self._place)
-            except InputError as error:
+            except SkeletonAgentError as error:
                 LOG.warning("%s; training goes on, the next save is tried again", error)
             shutil.rmtree(copy.parent)

@@ -53,12 +53,16 @@ class Saves:
         """
         for path in self._newest_first():
             try:
-                saved, made_from = checkpoint.open(path), checkpoint.verify(path).made_from
+                saved = checkpoint.open(path)
             except InputError as error:
                 LOG.warning("%s; not used", error)
                 continue
             round_, config = (saved.state.stream, saved.state.round), saved.config
-            if made_from != self.made_from or round_ != (like.state.stream, like.state.round) or config != like.config:
+            if (
+                saved.manifest.made_from != self.made_from
+                or round_ != (like.state.stream, like.state.round)
+                or config != like.config
+            ):
                 LOG.warning("%s: saved by a run with other inputs or another configuration; not used", path)
                 continue
             return saved

@@ -152,7 +152,7 @@ def _jsonl(plan: Plan, path: Path) -> Iterator[Sink]:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a", encoding="utf-8", buffering=1)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise InputError(f"cannot be written: {error.strerror}", at=path) from None
 
     def seen(measured: Measured) -> None:
         line: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "stream": plan.stream}
@@ -173,7 +173,7 @@ def _tensorboard(plan: Plan, folder: Path) -> Iterator[Sink]:
     try:
         writer = SummaryWriter(str(folder / f"{plan.stream}-r{plan.round}"))
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+        raise InputError(f"cannot be written: {error.strerror}", at=folder) from None
 
     def seen(measured: Measured) -> None:
         values = measured.record.model_dump(exclude={"epoch", "round"}, exclude_none=True)
