@@ -58,7 +58,7 @@ class Manifest(BaseModel):
     in the file: what ``digest()`` returns, of the bytes that were verified.
     """
 
-    model_config = ConfigDict(extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     artifact: str
     version: str
