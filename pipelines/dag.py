@@ -14,8 +14,7 @@ from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.source import source_digest
-from components.train.component import train
-from components.train.trainjob_component import train_job
+from components.train.component import train, train_job
 from pipelines.configure import configure
 from pipelines.parameters import presets
 from pipelines.platform import Cluster, Placement, Trainer

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from components.agent.core import plan_of_round
 from components.agent.llm.cache import VARIABLE
+from components.agent.round import Round
 from components.agent.rounds import make_round
 from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
 from components.agent.show.tables import constraints_table, difference_table, plan_table
@@ -33,7 +34,7 @@ The key of a hosted LLM is read from the environment variable `OPENAI_API_KEY`, 
 )
 
 Config = Annotated[str, typer.Option(help="The experiment (YAML); its `data` and `agent` sections are used.")]
-Round = Annotated[int, typer.Option("--round", min=0, help="0: before training; r: after round r.")]
+Number = Annotated[int, typer.Option("--round", min=0, help="0: before training; r: after round r.")]
 Stream = Annotated[
     str, typer.Option(help=f"From round 1: the stream, one of {', '.join(STREAMS)}.", show_default=False)
 ]
@@ -43,11 +44,15 @@ Previous = Annotated[
 ]
 
 
+def _input(exchange: Exchange, uri: str | None) -> Path | None:
+    return exchange.input(uri) if uri else None
+
+
 @app.command("run")
 def run_command(
     config: Config,
     output: Annotated[str, typer.Option(help="Where to write the constraints artifact (a directory).")],
-    round_number: Round = 0,
+    round_number: Number = 0,
     stream: Stream = "",
     confusion: Confusion = None,
     previous: Previous = None,
@@ -78,16 +83,9 @@ def run_command(
     """
     stage = read_experiment(config).stage_agent()
     with Exchange() as exchange:
-        make_round(
-            stage,
-            exchange.output(output),
-            agent_url=agent_url,
-            stream=stream,
-            round_number=round_number,
-            confusion=exchange.input(confusion) if confusion else None,
-            previous=exchange.input(previous) if previous else None,
-            cache=documents_at(cache) if cache else None,
-        )
+        what = Round(stage, stream, round_number, _input(exchange, confusion), _input(exchange, previous))
+        cached = documents_at(cache) if cache else None
+        make_round(what, exchange.output(output), agent_url=agent_url, cache=cached)
 
 
 @app.command("serve")
@@ -129,7 +127,7 @@ def serve_command(
 @app.command("plan")
 def plan_command(
     config: Config,
-    round_number: Round = 0,
+    round_number: Number = 0,
     stream: Stream = "",
     confusion: Confusion = None,
     previous: Previous = None,
@@ -143,13 +141,8 @@ def plan_command(
     """
     stage = read_experiment(config).stage_agent()
     with Exchange() as exchange:
-        plan = plan_of_round(
-            stage,
-            stream=stream,
-            round_number=round_number,
-            confusion=exchange.input(confusion) if confusion else None,
-            previous=exchange.input(previous) if previous else None,
-        )
+        what = Round(stage, stream, round_number, _input(exchange, confusion), _input(exchange, previous))
+        plan = plan_of_round(what)
     Console().print(plan_table(plan))
 
 

@@ -25,11 +25,12 @@ def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact], ag
         from pathlib import Path
 
         from components.agent.llm.cache import memory_of_environment
+        from components.agent.round import Round
         from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
         section = parse_section(AgentStage, stage)
-        make_round(section, Path(constraints.path), agent_url=agent_url, cache=memory_of_environment())
+        make_round(Round(section), Path(constraints.path), agent_url=agent_url, cache=memory_of_environment())
         constraints.metadata.update(describe(constraints.path))
 
 
@@ -62,17 +63,11 @@ def agent(
         from pathlib import Path
 
         from components.agent.llm.cache import memory_of_environment
+        from components.agent.round import Round
         from components.agent.rounds import make_round
         from components.contracts.config import AgentStage, parse_section
 
-        make_round(
-            parse_section(AgentStage, stage),
-            Path(constraints.path),
-            agent_url=agent_url,
-            stream=stream,
-            round_number=round_number,
-            confusion=Path(confusion.path),
-            previous=Path(previous.path),
-            cache=memory_of_environment(),
-        )
+        section = parse_section(AgentStage, stage)
+        what = Round(section, stream, round_number, Path(confusion.path), Path(previous.path))
+        make_round(what, Path(constraints.path), agent_url=agent_url, cache=memory_of_environment())
         constraints.metadata.update(describe(constraints.path))

@@ -18,11 +18,12 @@ from components.agent.offline.priors import load_priors
 from components.agent.offline.provider import NO_PRIOR, OfflineProvider, opening
 from components.agent.providers import LOGGER, UNOBSERVED, Observer, Provider, Question, Rival
 from components.agent.questioner import plan_opening, plan_round
+from components.agent.round import Round
 from components.agent.selector import select, unchanged
 from components.agent.text.encoder import load_encoder
 from components.contracts import confusion as confusions
 from components.contracts import constraints
-from components.contracts.config import AgentConfig, AgentStage, DataConfig
+from components.contracts.config import AgentStage
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.errors import InputError
@@ -33,7 +34,7 @@ from components.runtime.store import Documents
 
 
 @dataclass(frozen=True)
-class _Round:
+class _Planned:
     """A planned round: what stands so far, whom to ask, and what it was made from."""
 
     standing: list[ClassConstraint]
@@ -42,25 +43,13 @@ class _Round:
 
 
 def run_round(
-    stage: AgentStage,
-    output: Path,
-    *,
-    stream: str = "",
-    round_number: int = 0,
-    confusion: Path | None = None,
-    previous: Path | None = None,
-    cache: Documents | Path | None = None,
-    observer: Observer = UNOBSERVED,
+    what: Round, output: Path, *, cache: Documents | Path | None = None, observer: Observer = UNOBSERVED
 ) -> None:
     """Write the constraints of one round.
 
     Args:
-        stage: the agent's part of the experiment.
+        what: the round.
         output: where the ``constraints`` artifact is written.
-        stream: the stream whose confusions these are; empty in round 0, which all streams share.
-        round_number: 0 for the priors, r for what follows training round r.
-        confusion: from round 1, the ``confusion`` artifact of training round ``round_number``.
-        previous: from round 1, the ``constraints`` artifact that this training round used.
         cache: where an LLM's answers are remembered and every request is logged, so that no question is paid
             for twice; ``None`` keeps neither.
         observer: follows the round, and may stop it.
@@ -70,28 +59,24 @@ def run_round(
             not configured. A provider that fails is no error: its classes keep their constraints.
         StoppedError: the observer stopped the round; nothing is written.
     """
+    stage = what.stage
     provider = _provider(stage, cache)
     encoder = load_encoder(stage.agent)  # before anything is paid for
-    planned = _plan(stage, stream, round_number, confusion, previous)
-    classes = _carry_out(planned, provider, stage, round_number, observer)
-    _log_summary(classes, planned.plan, stage.agent, stream, round_number)
+    planned = _plan(what)
+    classes = _carry_out(planned, provider, what, observer)
+    _log_summary(classes, planned.plan, what)
     text = encoder.encode([constraint.description for constraint in classes])
-    result = Constraints(stage.data.layout, round_number, stream, encoder.name, tuple(classes), text, plan=planned.plan)
+    result = Constraints(
+        stage.data.layout, what.number, what.stream, encoder.name, tuple(classes), text, plan=planned.plan
+    )
     constraints.write(output, result, made_from=planned.made_from, config=stage)
     for constraint in classes:
         CONSTRAINTS.labels(constraint.provenance.status).inc()
 
 
-def plan_of_round(
-    stage: AgentStage,
-    *,
-    stream: str = "",
-    round_number: int = 0,
-    confusion: Path | None = None,
-    previous: Path | None = None,
-) -> Plan:
-    """Return the plan by which ``run_round`` would ask, without asking anything; arguments and errors are its."""
-    return _plan(stage, stream, round_number, confusion, previous).plan
+def plan_of_round(what: Round) -> Plan:
+    """Return the plan by which ``run_round`` would ask, without asking anything; errors are its."""
+    return _plan(what).plan
 
 
 def _provider(stage: AgentStage, cache: Documents | Path | None) -> Provider:
@@ -100,30 +85,30 @@ def _provider(stage: AgentStage, cache: Documents | Path | None) -> Provider:
     return OfflineProvider(load_priors(stage.agent.priors))
 
 
-def _plan(stage: AgentStage, stream: str, round_number: int, confusion: Path | None, previous: Path | None) -> _Round:
+def _plan(what: Round) -> _Planned:
+    stage = what.stage
     priors = load_priors(stage.agent.priors)
     made_from = {"priors": priors.sha256} if priors.sha256 else {}
-    if round_number == 0:
-        if confusion is not None or previous is not None:
+    if what.number == 0:
+        if what.confusion is not None or what.previous is not None:
             raise InputError("round 0 takes neither a confusion nor previous constraints")
         standing = opening(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
     else:
-        counts, before = _open_inputs(stage.data, stream, round_number, confusion, previous)
+        counts, before = _open_inputs(what)
         made_from |= {"confusion": counts.digest, "previous": before.digest}
         standing = list(before.classes)
 
     def estimated(planned: PlannedClass) -> Estimate:
         return estimate(_question(planned, standing, stage), stage.agent)
 
-    if round_number == 0:
-        return _Round(standing, plan_opening(standing, stage.agent, estimated), made_from)
-    return _Round(standing, plan_round(counts.train, standing, stage.agent, estimated), made_from)
+    if what.number == 0:
+        return _Planned(standing, plan_opening(standing, stage.agent, estimated), made_from)
+    return _Planned(standing, plan_round(counts.train, standing, stage.agent, estimated), made_from)
 
 
-def _carry_out(
-    planned: _Round, provider: Provider, stage: AgentStage, round_number: int, observer: Observer
-) -> list[ClassConstraint]:
+def _carry_out(planned: _Planned, provider: Provider, what: Round, observer: Observer) -> list[ClassConstraint]:
     """Ask what the plan says and return all constraints, in label order."""
+    stage, round_number = what.stage, what.number
     plan, standing = planned.plan, planned.standing
     if round_number == 0 and stage.agent.provider == "offline":
         return standing  # the priors are what the offline provider has to say
@@ -168,24 +153,23 @@ def _question(planned: PlannedClass, standing: list[ClassConstraint], stage: Age
     )
 
 
-def _open_inputs(
-    data: DataConfig, stream: str, round_number: int, confusion: Path | None, previous: Path | None
-) -> tuple[Confusion, Constraints]:
+def _open_inputs(what: Round) -> tuple[Confusion, Constraints]:
+    data, confusion, previous = what.stage.data, what.confusion, what.previous
     if confusion is None or previous is None:
         missing = "confusion" if confusion is None else "previous"
-        raise InputError(f"round {round_number} needs the {missing} artifact (only round 0 has none)")
+        raise InputError(f"round {what.number} needs the {missing} artifact (only round 0 has none)")
     counts, before = confusions.open(confusion), constraints.open(previous)
     _expect(confusion, "classes", len(counts.train), len(data.classes))
     _expect(confusion, "layout", counts.manifest.config.get("data", {}).get("layout"), data.layout)
-    _expect(confusion, "stream", counts.stream, stream)
-    _expect(confusion, "round", counts.round, round_number)
+    _expect(confusion, "stream", counts.stream, what.stream)
+    _expect(confusion, "round", counts.round, what.number)
     _expect(previous, "layout", before.layout, data.layout)
     _expect(previous, "classes", len(before.classes), len(data.classes))
     for label, name in enumerate(data.classes):
         _expect(previous, f"class {label}", before.classes[label].name, name)
     if before.stream:
-        _expect(previous, "stream", before.stream, stream)
-    _expect(previous, "round", before.round, round_number - 1)
+        _expect(previous, "stream", before.stream, what.stream)
+    _expect(previous, "round", before.round, what.number - 1)
     return counts, before
 
 
@@ -194,12 +178,10 @@ def _expect(path: Path, field: str, found: object, expected: object) -> None:
         raise InputError(f"{field}: found {found!r}, expected {expected!r}", at=path)
 
 
-def _log_summary(
-    classes: list[ClassConstraint], plan: Plan, config: AgentConfig, stream: str, round_number: int
-) -> None:
+def _log_summary(classes: list[ClassConstraint], plan: Plan, what: Round) -> None:
     origins = [constraint.provenance for constraint in classes]
     counts = sorted(Counter(origin.status for origin in origins).items())
-    where = f"round {round_number}" + (f", stream {stream}" if stream else "")
+    where = f"round {what.number}" + (f", stream {what.stream}" if what.stream else "")
     told = ", ".join(f"{count} {status}" for status, count in counts)
     LOGGER.info("%s: %d classes asked; %s", where, len(plan.order), told)
     notes = Counter(origin.note for origin in origins if origin.status != "answered" and origin.note != NO_PRIOR)
@@ -209,5 +191,5 @@ def _log_summary(
     prompt = sum(origin.prompt_tokens for origin in origins)
     completion = sum(origin.completion_tokens for origin in origins)
     if prompt + completion:
-        money = cost(config, prompt, completion)
+        money = cost(what.stage.agent, prompt, completion)
         LOGGER.info("  %d tokens%s", prompt + completion, "" if money is None else f", cost {money:.4f}")

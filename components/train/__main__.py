@@ -11,6 +11,7 @@ import typer
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 from components.train.core import Outputs, train_round
 from components.train.distributed.ranks import joined
+from components.train.round import Round
 from components.train.trained.curve import draw_curve
 from components.train.trained.predicting import predict
 from components.train.trained.published import import_reference
@@ -88,14 +89,17 @@ def run_round(
     with Exchange() as exchange, joined() as workers, kept_at(resume if workers.leads else None) as kept:
         place, once = exchange.output if workers.leads else Path, workers.once_a_node
         outputs = Outputs(*(place(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
-        train_round(
+        what = Round(
             experiment.stage_train(stream),
+            stream,
+            round_number,
             exchange.input(dataset, once),
             exchange.input(constraints, once),
+            exchange.input(previous, once) if previous else None,
+        )
+        train_round(
+            what,
             outputs,
-            stream=stream,
-            round_number=round_number,
-            previous=exchange.input(previous, once) if previous else None,
             resume=kept.folder,
             saved=kept.saved,
             workers=workers,

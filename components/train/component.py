@@ -1,4 +1,4 @@
-"""The train stage as a KFP component."""
+"""The train stage as KFP components: in the task's own pod, or on several nodes in a TrainJob of Kubeflow Trainer."""
 
 from kfp import dsl
 
@@ -42,36 +42,83 @@ def train(
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
         from components.train import core
-        from components.train.distributed import torchrun as processes
+        from components.train.distributed import torchrun
         from components.train.kfp_outputs import show
+        from components.train.round import Round
         from components.train.training.remote_saves import kept_at
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
         place = resume_place(f"{stream}-r{round_number}", stage, code, inputs, beside=checkpoint.uri)
         section, before = parse_section(TrainStage, stage), previous.path if previous else None
-        if processes.gpus() > 1:
-            processes.train_on_all(
-                processes.gpus(),
-                section,
-                stream,
-                round_number=round_number,
-                dataset=dataset.path,
-                constraints=constraints.path,
-                previous=before,
-                output=str(Path(checkpoint.path).parent),
-                resume=place,
-            )
+        if torchrun.gpus() > 1:
+            what = Round(section, stream, round_number, dataset.path, constraints.path, before)
+            torchrun.train_on_all(torchrun.gpus(), what, output=str(Path(checkpoint.path).parent), resume=place)
         else:
+            paths = Path(dataset.path), Path(constraints.path), Path(before) if before else None
+            outputs = core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path))
             with kept_at(place) as kept:
-                core.train_round(
-                    section,
-                    Path(dataset.path),
-                    Path(constraints.path),
-                    core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path)),
-                    stream=stream,
-                    round_number=round_number,
-                    previous=Path(before) if before else None,
-                    resume=kept.folder,
-                    saved=kept.saved,
-                )
+                what = Round(section, stream, round_number, *paths)
+                core.train_round(what, outputs, resume=kept.folder, saved=kept.saved)
+        show(checkpoint, confusion, scores, metrics)
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def train_job(
+    stage: str,
+    code: str,
+    stream: str,
+    round_number: int,
+    nodes: int,
+    gpus: str,
+    accelerator: str,
+    dataset: dsl.Input[dsl.Dataset],
+    constraints: dsl.Input[dsl.Artifact],
+    checkpoint: dsl.Output[dsl.Model],
+    confusion: dsl.Output[dsl.Artifact],
+    scores: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    previous: dsl.Input[dsl.Model] = None,
+):
+    """Train one stream for one round under the agent's constraints, on several nodes.
+
+    Args:
+        stage: Configuration of the stage for this stream (JSON).
+        code: Digest of the stage's source, so that the cache knows a change of code.
+        stream: j, b, k, jm, bm or km.
+        round_number: From 1; a later round goes on from the checkpoint of the one before.
+        nodes: Nodes of the TrainJob.
+        gpus: GPUs of each node; 0 trains on the CPU.
+        accelerator: Resource name of the GPU.
+        dataset: The packed skeletons.
+        constraints: Critical joints and descriptions that guide this round.
+        checkpoint: Weights, optimiser state and history, from which the next round goes on.
+        confusion: Who was taken for whom, on the training split (for the agent) and on the test split.
+        scores: Class probabilities of the test split.
+        metrics: Top-1 of the test split, and loss and top-1 of the last training epoch.
+        previous: Checkpoint of the round before; none in round 1.
+    """
+    from components.runtime.task import task
+
+    with task(f"train {stream} round {round_number}", "train", code):
+        from pathlib import Path
+
+        from components.contracts.artifact import digest
+        from components.contracts.config import TrainStage, parse_section
+        from components.train.distributed import trainjob
+        from components.train.kfp_outputs import show
+        from components.train.round import Round
+
+        inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
+        what = Round(
+            parse_section(TrainStage, stage),
+            stream,
+            round_number,
+            dataset.uri,
+            constraints.uri,
+            previous.uri if previous else None,
+        )
+        job = trainjob.Job(what, trainjob.folder(), (stage, code, nodes, gpus, inputs))
+        artifacts = {"checkpoint": checkpoint, "confusion": confusion, "scores": scores}
+        outputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
+        trainjob.run(job, trainjob.Nodes.read(nodes, gpus, accelerator), outputs)
         show(checkpoint, confusion, scores, metrics)

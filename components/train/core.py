@@ -21,6 +21,7 @@ from components.train.clips.gather import ClipSource
 from components.train.clips.holding_out import Numbers
 from components.train.distributed.ranks import ALONE, Workers, default_device
 from components.train.model.recogniser import Recogniser
+from components.train.round import Round
 from components.train.trained.inference import score
 from components.train.training.allocator import keep_memory
 from components.train.training.inputs import Inputs, open_inputs
@@ -68,14 +69,9 @@ class Standing:
 
 
 def train_round(
-    stage: TrainStage,
-    dataset: Path,
-    constraints: Path,
+    what: Round[Path],
     outputs: Outputs,
     *,
-    stream: str,
-    round_number: int,
-    previous: Path | None = None,
     resume: Path | None = None,
     saved: Callable[[Path], None] | None = None,
     workers: Workers | None = None,
@@ -84,13 +80,8 @@ def train_round(
     """Train one stream for one round: its share of the epochs of the whole schedule.
 
     Args:
-        stage: configuration, the same for all rounds of a stream.
-        dataset: ``dataset`` artifact.
-        constraints: ``constraints`` artifact that guides this round.
+        what: the round.
         outputs: where ``checkpoint``, ``confusion`` and ``scores`` are written.
-        stream: one of j, b, k, jm, bm, km.
-        round_number: 1-based; rounds after the first continue from ``previous``.
-        previous: ``checkpoint`` of the round before; None exactly in round 1.
         resume: a directory that survives a kill. After every epoch a checkpoint is saved there, and a run
             with the same inputs goes on from it; they are removed when the round is complete.
         saved: is told the path of each such checkpoint.
@@ -101,13 +92,14 @@ def train_round(
         InputError: the inputs contradict each other or the configuration.
     """
     keep_memory()
-    inputs = open_inputs(stage, dataset, constraints, previous, stream, round_number)
-    trainer = _build_trainer(stage, inputs, stream, workers or Workers(device=default_device()))
-    epochs = stage.train.epochs_of_round(round_number, stage.rounds)
+    stage = what.stage
+    inputs = open_inputs(what)
+    trainer = _build_trainer(stage, inputs, what.stream, workers or Workers(device=default_device()))
+    epochs = stage.train.epochs_of_round(what.number, stage.rounds)
     saves = None
     if resume is not None and trainer.workers.leads:
         saves = Saves(resume, stage.train.keep_last, inputs.digests, saved)
-    running = _Round(trainer, inputs, round_number, epochs, saves, Standing(epochs.start), watching)
+    running = _Running(trainer, inputs, what.number, epochs, saves, Standing(epochs.start), watching)
     running.restore()
     train_confusion = running.train()
     running.write(outputs, train_confusion)
@@ -151,7 +143,7 @@ def _build_trainer(stage: TrainStage, inputs: Inputs, stream: str, workers: Work
 
 
 @dataclass
-class _Round:
+class _Running:
     """A round under way; ``epochs`` are those of the schedule that it trains, before each of which so many are done."""
 
     trainer: Trainer

@@ -15,6 +15,7 @@ from agent_helpers import Scene
 
 from components.agent.__main__ import app
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.agent.show.figure import draw
 from components.contracts import constraints
 from components.contracts.config import load_experiment
@@ -66,7 +67,7 @@ def test_later_round_and_show(
     scene: Scene, command: Command, repository: Path, config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage = load_experiment(Path(config)).stage_agent()
-    run_round(stage, tmp_path / "c0")
+    run_round(Round(stage), tmp_path / "c0")
     confusion = scene.confusion(stage, {("reading", "writing"): 4}, stream="b")
     given = ["--confusion", str(confusion), "--previous", str(tmp_path / "c0")]
     run_it = ["run", "--config", config, "--output", str(tmp_path / "c1"), "--round", "1", "--stream", "b", *given]
@@ -82,7 +83,7 @@ def test_later_round_and_show(
 def test_show_prints_names_with_brackets_as_they_are(
     scene: Scene, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_round(scene.stage(classes=("jump [red]", "[/] sit")), tmp_path / "c0")
+    run_round(Round(scene.stage(classes=("jump [red]", "[/] sit"))), tmp_path / "c0")
     assert command("show", str(tmp_path / "c0")) == 0
     shown = capsys.readouterr().out
     assert "jump [red]" in shown
@@ -98,7 +99,7 @@ def test_plan_says_whom_it_would_ask_and_asks_nobody(
     config = tmp_path / "e.yaml"
     experiment = {"name": "e", "train": {"epochs": 2}, **stage.model_dump(mode="json")}
     config.write_text(yaml.safe_dump(experiment))
-    run_round(scene.stage(), tmp_path / "c0")
+    run_round(Round(scene.stage()), tmp_path / "c0")
     confusion = scene.confusion(stage, {("throw", "carry"): 4})
     round_one = ["--round", "1", "--stream", "j", "--confusion", str(confusion), "--previous", str(tmp_path / "c0")]
     assert command("plan", "--config", str(config), *round_one) == 0
@@ -114,9 +115,9 @@ def test_diff_prints_what_a_round_changed(
     scene: Scene, command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stage = scene.stage()
-    run_round(stage, tmp_path / "c0")
+    run_round(Round(stage), tmp_path / "c0")
     confusion = scene.confusion(stage, {("walk around", "carry"): 9})
-    run_round(stage, tmp_path / "c1", stream="j", round_number=1, confusion=confusion, previous=tmp_path / "c0")
+    run_round(Round(stage, stream="j", number=1, confusion=confusion, previous=tmp_path / "c0"), tmp_path / "c1")
     assert command("show", "--diff", str(tmp_path / "c0"), str(tmp_path / "c1")) == 0
     shown = capsys.readouterr().out
     assert "2 of 10 classes changed" in shown
@@ -126,7 +127,7 @@ def test_diff_prints_what_a_round_changed(
 
 
 def test_plot_draws_a_class(scene: Scene, command: Command, tmp_path: Path) -> None:
-    run_round(scene.stage(classes=("throw", "$x^ [red]")), tmp_path / "c0")
+    run_round(Round(scene.stage(classes=("throw", "$x^ [red]"))), tmp_path / "c0")
     pictures = []
     for number, wanted in enumerate(("Throw", "0", "$x^ [red]")):
         output = tmp_path / f"{number}.png"
@@ -169,8 +170,8 @@ def test_mistakes_in_showing_are_one_line(
     arguments: list[str],
     error: str,
 ) -> None:
-    run_round(scene.stage(), tmp_path / "a")
-    run_round(scene.stage(classes=("throw", "carry")), tmp_path / "b")
+    run_round(Round(scene.stage()), tmp_path / "a")
+    run_round(Round(scene.stage(classes=("throw", "carry"))), tmp_path / "b")
     known = {"A": str(tmp_path / "a"), "B": str(tmp_path / "b")}
     capsys.readouterr()
     assert command("show", *(known.get(argument, argument) for argument in arguments)) == 2

@@ -13,6 +13,7 @@ from agent_helpers import NW_UCLA, Scene
 from components.agent.core import run_round
 from components.agent.offline.priors import load_priors
 from components.agent.offline.provider import NO_PRIOR
+from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.artifact import digest
 from components.contracts.config import AgentStage
@@ -24,16 +25,16 @@ MISTAKES = {("throw", "drop trash"): 7, ("sit down", "stand up"): 3, ("stand up"
 
 
 def prior_round(stage: AgentStage, path: Path) -> constraints.Constraints:
-    run_round(stage, path)
+    run_round(Round(stage), path)
     return constraints.open(path)
 
 
 def later_round(
     scene: Scene, stage: AgentStage, mistakes: dict[tuple[str, str], int], **more: Any
 ) -> constraints.Constraints:
-    run_round(stage, scene.root / "c0")
+    run_round(Round(stage), scene.root / "c0")
     confusion = scene.confusion(stage, mistakes, **more)
-    run_round(stage, scene.root / "c1", stream="j", round_number=1, confusion=confusion, previous=scene.root / "c0")
+    run_round(Round(stage, "j", 1, confusion, scene.root / "c0"), scene.root / "c1")
     return constraints.open(scene.root / "c1")
 
 
@@ -56,7 +57,7 @@ class TestRoundZero:
 
     def test_same_input_same_bytes(self, scene: Scene) -> None:
         for name in ("a", "b"):
-            run_round(scene.stage(), scene.root / name)
+            run_round(Round(scene.stage()), scene.root / name)
         assert digest(scene.root / "a") == digest(scene.root / "b")
 
     def test_most_telling_joints_stay_within_max_joints(self, scene: Scene) -> None:
@@ -66,7 +67,7 @@ class TestRoundZero:
 
     def test_takes_no_confusion(self, scene: Scene) -> None:
         with pytest.raises(InputError, match="round 0 takes neither"):
-            run_round(scene.stage(), scene.root / "c0", confusion=scene.root)
+            run_round(Round(scene.stage(), confusion=scene.root), scene.root / "c0")
 
 
 class TestUnknownDataset:
@@ -137,7 +138,7 @@ class TestLaterRounds:
         stage = scene.stage()
         first = later_round(scene, stage, MISTAKES)
         confusion = scene.confusion(stage, MISTAKES, round_number=2)
-        run_round(stage, scene.root / "c2", stream="j", round_number=2, confusion=confusion, previous=scene.root / "c1")
+        run_round(Round(stage, "j", 2, confusion, scene.root / "c1"), scene.root / "c2")
         second = constraints.open(scene.root / "c2")
         assert {c.provenance.status for c in second.classes} == {"kept"}
         for now, before in zip(second.classes, first.classes, strict=True):
@@ -160,9 +161,7 @@ class TestLaterRounds:
         stage = scene.stage()
         found = later_round(scene, stage, MISTAKES)
         confusion = scene.confusion(stage, MISTAKES)
-        run_round(
-            stage, scene.root / "again", stream="j", round_number=1, confusion=confusion, previous=scene.root / "c0"
-        )
+        run_round(Round(stage, "j", 1, confusion, scene.root / "c0"), scene.root / "again")
         assert digest(scene.root / "again") == found.digest
         assert constraints.verify(scene.root / "c1").made_from == {
             "priors": load_priors("nw_ucla").sha256,
@@ -199,12 +198,12 @@ class TestSoftWeights:
 class TestContradictions:
     @pytest.fixture
     def before(self, scene: Scene) -> Path:
-        run_round(scene.stage(), scene.root / "c0")
+        run_round(Round(scene.stage()), scene.root / "c0")
         return scene.root / "c0"
 
     def refused(self, scene: Scene, stage: AgentStage, message: str, **arguments: Any) -> None:
         with pytest.raises(InputError, match=message):
-            run_round(stage, scene.root / "out", **{"stream": "j", "round_number": 1, **arguments})
+            run_round(Round(stage, **{"stream": "j", "round_number": 1, **arguments}), scene.root / "out")
         assert not (scene.root / "out").exists()
 
     def test_each_has_its_line(self, scene: Scene, before: Path) -> None:

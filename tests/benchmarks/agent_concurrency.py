@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.config import AgentConfig, AgentStage, DataConfig
 from components.runtime.logs import LOGGER
@@ -69,7 +70,7 @@ def time_round(url: str, classes: int, concurrency: int) -> float:
     stage = AgentStage(data=data, agent=AgentConfig(provider="openai", base_url=url, concurrency=concurrency))
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run_round(stage, Path(folder) / "c0", cache=Path(folder) / "memory")
+        run_round(Round(stage), Path(folder) / "c0", cache=Path(folder) / "memory")
         seconds = time.perf_counter() - started
         statuses = {constraint.provenance.status for constraint in constraints.open(Path(folder) / "c0").classes}
     assert statuses == {"answered"}, statuses

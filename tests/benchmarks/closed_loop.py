@@ -35,11 +35,13 @@ from rich.table import Table
 
 from components.agent.core import run_round
 from components.agent.llm.chat import OPENAI
+from components.agent.round import Round as AgentRound
 from components.contracts import scores
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 
 LLM = "llm"
 ARMS: dict[str, dict[str, Any]] = {
@@ -119,7 +121,7 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
     if not packed.exists():
         preprocess(study.data, experiment.stage_preprocess(), packed)
     opening = study.opening(cell).stage_agent()
-    guidance = _once(home / "constraints-0", lambda out: run_round(opening, out, cache=study.memory))
+    guidance = _once(home / "constraints-0", lambda out: run_round(AgentRound(opening), out, cache=study.memory))
     answers, top1, mean_class = [], [], []
     previous: Outputs | None = None
     started = time.process_time()
@@ -130,10 +132,9 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
             guidance = _once(
                 folder / "constraints",
                 lambda out, n=number, c=confusion, b=before: run_round(
-                    experiment.stage_agent(), out, stream=cell.stream, round_number=n - 1, confusion=c, previous=b,
-                    cache=study.memory,
+                    AgentRound(experiment.stage_agent(), cell.stream, n - 1, c, b), out, cache=study.memory
                 ),
-            )  # fmt: skip
+            )
             answers.append(tally(guidance))
         previous = _train(experiment, cell, packed, guidance, folder, number, previous)
         found = scores.open(previous.scores)
@@ -170,13 +171,15 @@ def _train(
         for partial in (outputs.checkpoint, outputs.confusion):
             shutil.rmtree(partial, ignore_errors=True)
         train_round(
-            experiment.stage_train(cell.stream),
-            packed,
-            guidance,
+            Round(
+                experiment.stage_train(cell.stream),
+                cell.stream,
+                number,
+                packed,
+                guidance,
+                previous.checkpoint if previous else None,
+            ),
             outputs,
-            stream=cell.stream,
-            round_number=number,
-            previous=previous.checkpoint if previous else None,
             resume=folder / "resume",
         )
     return outputs

@@ -12,6 +12,7 @@ import pytest
 from small_experiment import CONFIG, write_pickle
 
 from components.agent import core as agent
+from components.agent.round import Round
 from components.contracts import checkpoint, scores
 from components.contracts.config import parse_experiment
 from components.preprocess.core import preprocess
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     preprocess(write_pickle(folder / "small.pkl"), EXPERIMENT.stage_preprocess(), folder / "dataset")
-    agent.run_round(EXPERIMENT.stage_agent(), folder / "constraints")
+    agent.run_round(Round(EXPERIMENT.stage_agent()), folder / "constraints")
     return folder
 
 

@@ -14,12 +14,13 @@ from components.contracts import checkpoint, constraints
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 
 
 def train(data: Path, guidance: Path, folder: Path, round_number: int = 1, previous: Path | None = None) -> Outputs:
     made = Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
     stage = experiment(epochs=2).stage_train("b")
-    train_round(stage, data, guidance, made, stream="b", round_number=round_number, previous=previous)
+    train_round(Round(stage, "b", round_number, data, guidance, previous), made)
     return made
 
 

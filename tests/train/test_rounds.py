@@ -18,6 +18,7 @@ from components.contracts import checkpoint, confusion, constraints, scores
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 
 STATE_FILES = ("model.safetensors", "state.safetensors")
 
@@ -31,7 +32,7 @@ def run(
 ) -> Outputs:
     made = outputs(folder)
     stage = tiny.stage_train(stream)
-    train_round(stage, data, guidance, made, stream=stream, round_number=round_number, **where)
+    train_round(Round(stage, stream, round_number, data, guidance, **where), made)
     return made
 
 

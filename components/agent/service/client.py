@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from urllib3.exceptions import HTTPError
 
 from components.agent.providers import LOGGER
+from components.agent.round import Round
 from components.agent.service.messages import (
     ENDED,
     ROUNDS,
@@ -32,7 +33,6 @@ from components.agent.service.messages import (
 )
 from components.contracts import constraints
 from components.contracts.artifact import staged
-from components.contracts.config import AgentStage
 from components.contracts.errors import InputError
 from components.runtime.progress import progress
 
@@ -83,24 +83,19 @@ class ServiceClient:
 
     def run_round(
         self,
-        stage: AgentStage,
+        what: Round,
         output: Path,
-        *,
-        stream: str = "",
-        round_number: int = 0,
-        confusion: Path | None = None,
-        previous: Path | None = None,
     ) -> None:
         """Have the service make the constraints of one round, and write them to ``output``.
 
         Arguments and errors are those of ``core.run_round``. ``InputError`` too if the service cannot be reached.
         """
         request = RoundRequest(
-            stage=stage,
-            stream=stream,  # type: ignore[arg-type]  # pydantic checks it
-            round=round_number,
-            confusion=pack(confusion) if confusion else None,
-            previous=pack(previous) if previous else None,
+            stage=what.stage,
+            stream=what.stream,  # type: ignore[arg-type]  # pydantic checks it
+            round=what.number,
+            confusion=pack(what.confusion) if what.confusion else None,
+            previous=pack(what.previous) if what.previous else None,
         )
         files = self._insistently(request.model_dump_json().encode())
         with staged(output) as scratch:

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from components.agent.core import plan_of_round
 from components.agent.llm.endpoint import HOSTED_URL
 from components.agent.llm.prompts import load_prompts
+from components.agent.round import Round
 from components.agent.service.messages import Files, Reference, RoundRequest, RoundStatus, pack, unpack
 from components.contracts import constraints
 from components.contracts.artifact import digest, digest_of
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.store import store_for
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The artifacts of a request as they lie on this machine."""
-
-    confusion: Path | None
-    previous: Path | None
 
 
 def check_endpoint(config: AgentConfig, allowed: tuple[str, ...]) -> None:
@@ -51,13 +43,7 @@ def accept(request: RoundRequest, allowed: tuple[str, ...]) -> tuple[RoundStatus
     """
     check_endpoint(request.stage.agent, allowed)
     with local_inputs(request) as inputs:
-        plan = plan_of_round(
-            request.stage,
-            stream=request.stream,
-            round_number=request.round,
-            confusion=inputs.confusion,
-            previous=inputs.previous,
-        )
+        plan = plan_of_round(inputs)
         status = RoundStatus(id=_identity(request, inputs), state="queued", total=len(plan.order))
         packed = {
             role: pack(path)
@@ -68,7 +54,7 @@ def accept(request: RoundRequest, allowed: tuple[str, ...]) -> tuple[RoundStatus
 
 
 @contextmanager
-def local_inputs(request: RoundRequest) -> Iterator[Inputs]:
+def local_inputs(request: RoundRequest) -> Iterator[Round]:
     """Lay the artifacts of a request out on this machine for a while. Errors call them by their roles or URIs."""
     with TemporaryDirectory(prefix="skeletonagent-") as folder:
         paths = {
@@ -76,7 +62,7 @@ def local_inputs(request: RoundRequest) -> Iterator[Inputs]:
             "previous": _lay_out(request.previous, Path(folder) / "previous"),
         }
         try:
-            yield Inputs(**paths)
+            yield Round(request.stage, request.stream, request.round, **paths)
         except SkeletonAgentError as error:
             message = str(error)
             for role, path in paths.items():
@@ -96,7 +82,7 @@ def _lay_out(source: Files | Reference | None, folder: Path) -> Path | None:
     return folder
 
 
-def _identity(request: RoundRequest, inputs: Inputs) -> str:
+def _identity(request: RoundRequest, inputs: Round) -> str:
     """Return the content hash of a request: wherever its artifacts come from, and whatever they are called."""
     return digest_of(
         {

@@ -275,16 +275,7 @@ class Workers:
     def _make(self, request: RoundRequest, output: Path, job: Job) -> None:
         check_endpoint(request.stage.agent, self._allowed)  # another replica may have let it in
         with local_inputs(request) as inputs:
-            run_round(
-                request.stage,
-                output,
-                stream=request.stream,
-                round_number=request.round,
-                confusion=inputs.confusion,
-                previous=inputs.previous,
-                cache=self._book.memory,
-                observer=job,
-            )
+            run_round(inputs, output, cache=self._book.memory, observer=job)
 
     def _finished(self, job: Job) -> RoundStatus:
         number = job.status.id

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from components.contracts.config import TrainStage
+from components.train.round import Round
 
 PROGRAM = ("-m", "components.train", "run")
 
@@ -20,47 +20,37 @@ def gpus() -> int:
     return torch.cuda.device_count()
 
 
-def experiment(stage: TrainStage, stream: str) -> str:
+def experiment(what: Round[str]) -> str:
     """Return an experiment (JSON, which is YAML too) whose one stream has this very configuration."""
-    document = {"name": "round", "streams": [stream], **stage.model_dump(mode="json")}
-    return json.dumps({**document, "evaluate": {"weights": {stream: 1}}})
+    document = {"name": "round", "streams": [what.stream], **what.stage.model_dump(mode="json")}
+    return json.dumps({**document, "evaluate": {"weights": {what.stream: 1}}})
 
 
-def arguments(
-    *,
-    config: str,
-    stream: str,
-    round_number: int,
-    dataset: str,
-    constraints: str,
-    previous: str | None,
-    output: str,
-    resume: str | None,
-) -> list[str]:
+def arguments(what: Round[str], *, config: str, output: str, resume: str | None) -> list[str]:
     """Return what ``python -m components.train run`` is given for a round."""
     given = {
         "--config": config,
-        "--stream": stream,
-        "--round": str(round_number),
-        "--dataset": dataset,
-        "--constraints": constraints,
-        "--previous": previous,
+        "--stream": what.stream,
+        "--round": str(what.number),
+        "--dataset": what.dataset,
+        "--constraints": what.constraints,
+        "--previous": what.previous,
         "--output": output,
         "--resume": resume,
     }
     return [word for name, value in given.items() if value for word in (name, value)]
 
 
-def train_on_all(number: int, stage: TrainStage, stream: str, **given: object) -> None:
-    """Train a round with ``number`` processes; see ``arguments`` for ``given``.
+def train_on_all(number: int, what: Round[str], *, output: str, resume: str | None) -> None:
+    """Train a round with ``number`` processes.
 
     Raises:
         SystemExit: with the status of ``torchrun``, if it fails; the processes have said why.
     """
     with tempfile.TemporaryDirectory(prefix="skeletonagent-") as folder:
         config = Path(folder, "experiment.yaml")
-        config.write_text(experiment(stage, stream))
-        words = arguments(config=str(config), stream=stream, **given)  # type: ignore[arg-type]
+        config.write_text(experiment(what))
+        words = arguments(what, config=str(config), output=output, resume=resume)
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}"]
         ended = subprocess.run([*launcher, *PROGRAM, *words])
     if ended.returncode:

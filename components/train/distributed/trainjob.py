@@ -18,12 +18,12 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from components.contracts.artifact import digest_of
-from components.contracts.config import TrainStage
 from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.cli import Exchange
 from components.runtime.logs import stage_logger
 from components.runtime.store import store_for
 from components.train.distributed.torchrun import PROGRAM, arguments, experiment
+from components.train.round import Round
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = "skeletonagent-torch"
@@ -64,29 +64,24 @@ class Nodes:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One round: the stage's configuration, its inputs by URI, and where the job puts its results."""
+class Job:
+    """A round, its inputs by URI; where the job puts its results; and what else decides them."""
 
-    stage: TrainStage
-    stream: str
-    number: int
-    dataset: str
-    constraints: str
-    previous: str | None
+    what: Round[str]
     folder: str
     identity: tuple[Any, ...]
 
     @property
     def name(self) -> str:
         """The job's name: the same inputs, the same job."""
-        return f"skeletonagent-{self.stream}-r{self.number}-{digest_of(self.identity)[:12]}"
+        return f"skeletonagent-{self.what.stream}-r{self.what.number}-{digest_of(self.identity)[:12]}"
 
     @property
     def output(self) -> str:
         return f"{self.folder}/{self.name}"
 
 
-def manifest(job: Round, nodes: Nodes) -> dict[str, Any]:
+def manifest(job: Job, nodes: Nodes) -> dict[str, Any]:
     """Return the TrainJob of a round."""
     resources: dict[str, Any] = {"cpu": nodes.cpu, "memory": nodes.memory}
     limits = {"memory": nodes.memory, **({nodes.accelerator: str(nodes.gpus)} if nodes.gpus else {})}
@@ -102,23 +97,19 @@ def manifest(job: Round, nodes: Nodes) -> dict[str, Any]:
                 "numProcPerNode": max(nodes.gpus, 1),
                 "command": ["/bin/sh", "-c", _SCRIPT, "sh"],
                 "args": arguments(
+                    job.what,
                     config="/tmp/experiment.yaml",
-                    stream=job.stream,
-                    round_number=job.number,
-                    dataset=job.dataset,
-                    constraints=job.constraints,
-                    previous=job.previous,
                     output=job.output,
                     resume=f"{job.folder}/unfinished/{job.name}",
                 ),
-                "env": [{"name": "SKELETONAGENT_EXPERIMENT", "value": experiment(job.stage, job.stream)}],
+                "env": [{"name": "SKELETONAGENT_EXPERIMENT", "value": experiment(job.what)}],
                 "resourcesPerNode": {"requests": resources, "limits": limits},
             },
         },
     }
 
 
-def run(job: Round, nodes: Nodes, outputs: Mapping[str, Path], api: client.CustomObjectsApi | None = None) -> None:
+def run(job: Job, nodes: Nodes, outputs: Mapping[str, Path], api: client.CustomObjectsApi | None = None) -> None:
     """Create the TrainJob, or find it, wait until it is over, and move its artifacts to ``outputs``.
 
     Raises:

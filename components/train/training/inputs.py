@@ -13,6 +13,7 @@ from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS
 from components.train.clips.features import check_flip
 from components.train.clips.holding_out import Numbers, divide
+from components.train.round import Round
 
 
 @dataclass(frozen=True)
@@ -31,24 +32,23 @@ class Inputs:
         return made_from | ({"checkpoint": self.previous.digest} if self.previous else {})
 
 
-def open_inputs(
-    stage: TrainStage, data: Path, guidance: Path, previous: Path | None, stream: str, round_number: int
-) -> Inputs:
+def open_inputs(what: Round[Path]) -> Inputs:
     """Open the inputs of a round; ``InputError`` names what contradicts what."""
-    if stream not in STREAMS:
-        raise InputError(f"stream: found {stream!r}, expected one of {', '.join(STREAMS)}")
-    if not 1 <= round_number <= stage.rounds:
-        raise InputError(f"round: found {round_number}, expected 1 to {stage.rounds}")
-    if (previous is None) != (round_number == 1):
-        expected = "none in round 1" if previous else f"the checkpoint of round {round_number - 1}"
-        raise InputError(f"previous checkpoint: found {previous or 'none'}, expected {expected}")
-    packed, told = dataset.open(data), constraints.open(guidance)
-    before = checkpoint.open(previous) if previous else None
-    _check_constraints(stage, told, guidance)
-    _check_dataset(stage, packed, data)
+    stage = what.stage
+    if what.stream not in STREAMS:
+        raise InputError(f"stream: found {what.stream!r}, expected one of {', '.join(STREAMS)}")
+    if not 1 <= what.number <= stage.rounds:
+        raise InputError(f"round: found {what.number}, expected 1 to {stage.rounds}")
+    if (what.previous is None) != (what.number == 1):
+        expected = "none in round 1" if what.previous else f"the checkpoint of round {what.number - 1}"
+        raise InputError(f"previous checkpoint: found {what.previous or 'none'}, expected {expected}")
+    packed, told = dataset.open(what.dataset), constraints.open(what.constraints)
+    before = checkpoint.open(what.previous) if what.previous else None
+    _check_constraints(stage, told, what.constraints)
+    _check_dataset(stage, packed, what.dataset)
     opened = Inputs(packed, told, before, *divide(packed, stage))
-    if opened.previous is not None and previous is not None:
-        _check_previous(stage, opened, previous, stream, round_number)
+    if before is not None and what.previous is not None:
+        _check_previous(what, opened, before, what.previous)
     return opened
 
 
@@ -70,27 +70,25 @@ def _check_dataset(stage: TrainStage, packed: dataset.Dataset, path: Path) -> No
     check_flip(packed, stage)
 
 
-def _check_previous(stage: TrainStage, inputs: Inputs, path: Path, stream: str, round_number: int) -> None:
-    assert inputs.previous is not None
-    state, config = inputs.previous.state, inputs.previous.config
-    done = stage.train.epochs_of_round(round_number, stage.rounds).start
-    if state.stream != stream:
-        raise InputError(f"stream {state.stream!r} found, {stream!r} expected", at=path)
+def _check_previous(what: Round[Path], inputs: Inputs, before: Checkpoint, path: Path) -> None:
+    stage, state, config = what.stage, before.state, before.config
+    done = stage.train.epochs_of_round(what.number, stage.rounds).start
+    if state.stream != what.stream:
+        raise InputError(f"stream {state.stream!r} found, {what.stream!r} expected", at=path)
     if state.epoch != done:
-        raise InputError(f"{state.epoch} epochs done found, {done} expected before round {round_number}", at=path)
+        raise InputError(f"{state.epoch} epochs done found, {done} expected before round {what.number}", at=path)
     if (config.model, config.train, config.seed) != (stage.model, stage.train, stage.seed):
         raise InputError("made with another model, train or seed configuration than this round's", at=path)
     if stage.train.held_out:
-        _check_same_samples(stage, inputs, path)
+        _check_same_samples(stage, inputs, before, path)
     dimensions = inputs.constraints.text.shape[1]
     if state.text_dimensions != dimensions:
         raise InputError(f"text dimensions {state.text_dimensions} found, {dimensions} expected", at=path)
 
 
-def _check_same_samples(stage: TrainStage, inputs: Inputs, path: Path) -> None:
+def _check_same_samples(stage: TrainStage, inputs: Inputs, before: Checkpoint, path: Path) -> None:
     """Refuse a checkpoint that may have been trained on what is now held out."""
-    assert inputs.previous is not None
-    made_from, data = inputs.previous.manifest.made_from, inputs.previous.config.data.chosen
+    made_from, data = before.manifest.made_from, before.config.data.chosen
     splits, expected = (data.train, data.test), (stage.data.chosen.train, stage.data.chosen.test)
     if made_from.get("dataset") != inputs.dataset.digest or splits != expected:
         raise InputError(

@@ -10,6 +10,7 @@ from agent_helpers import NW_UCLA, QUESTION, Endpoint, Scene, ask, completion, g
 
 from components.agent.core import plan_of_round, run_round
 from components.agent.llm.budget import ANSWER_TOKENS, Purse, estimate
+from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.config import AgentConfig, Price
 from components.contracts.plan import Estimate
@@ -63,11 +64,11 @@ class TestRounds:
         endpoint.default = good()
         prices = {"m": {"prompt": 1.0, "completion": 10.0}}
         stage = scene.stage(provider="openai", base_url=endpoint.url, model="m", prices=prices, max_cost=0.008)
-        run_round(scene.stage(), scene.root / "c0")
+        run_round(Round(scene.stage()), scene.root / "c0")
         inputs = {"confusion": scene.confusion(stage, MISTAKES), "previous": scene.root / "c0"}
-        foreseen = plan_of_round(stage, stream="j", round_number=1, **inputs)
+        foreseen = plan_of_round(Round(stage, stream="j", number=1, **inputs))
         assert endpoint.requests == []
-        run_round(stage, scene.root / "c1", stream="j", round_number=1, **inputs)
+        run_round(Round(stage, stream="j", number=1, **inputs), scene.root / "c1")
         found = constraints.open(scene.root / "c1")
         assert found.plan == foreseen
         asked = {entry.name for entry in foreseen.classes if entry.asked}
@@ -81,10 +82,10 @@ class TestRounds:
 
     def test_planning_needs_no_key(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-        assert plan_of_round(scene.stage(provider="openai")).order == tuple(range(10))
+        assert plan_of_round(Round(scene.stage(provider="openai"))).order == tuple(range(10))
 
     def test_the_plan_is_written_for_people(self, scene: Scene) -> None:
-        run_round(scene.stage(), scene.root / "c0")
+        run_round(Round(scene.stage()), scene.root / "c0")
         text = Path(scene.root / "c0" / "plan.json").read_text()
         assert '"reason": "the written priors are the answer to the first round"' in text
         assert text.count("\n") > 20

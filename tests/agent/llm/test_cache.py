@@ -19,6 +19,7 @@ from agent_helpers import NW_UCLA, QUESTION, Endpoint, Response, Scene, ask, com
 from components.agent.core import run_round
 from components.agent.llm.cache import VARIABLE, AnswerCache
 from components.agent.llm.turn import Turn
+from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.artifact import digest
 from components.contracts.config import AgentConfig
@@ -160,9 +161,9 @@ class TestRounds:
         self, scene: Scene, endpoint: Endpoint, folder: Path
     ) -> None:
         stage = scene.stage(provider="openai", base_url=endpoint.url)
-        run_round(stage, scene.root / "a", cache=folder)
+        run_round(Round(stage), scene.root / "a", cache=folder)
         endpoint.default = failure(500)
-        run_round(stage, scene.root / "b", cache=folder)
+        run_round(Round(stage), scene.root / "b", cache=folder)
         assert digest(scene.root / "a") == digest(scene.root / "b")
         assert {file.name for file in (scene.root / "a").iterdir()} == {
             "constraints.json",
@@ -183,7 +184,7 @@ class TestRounds:
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (scene.root / "c0").exists()
-        run_round(stage, scene.root / "c0", cache=folder)
+        run_round(Round(stage), scene.root / "c0", cache=folder)
         times = {name: len(endpoint.asked(name)) for name in NW_UCLA}
         assert times == {name: 2 if name == "donning" else 1 for name in NW_UCLA}
         assert {c.provenance.status for c in constraints.open(scene.root / "c0").classes} == {"answered"}

@@ -19,6 +19,7 @@ from components.agent.llm.chat import ChatProvider
 from components.agent.llm.endpoint import ATTEMPTS
 from components.agent.llm.prompts import load_prompts
 from components.agent.providers import Reply
+from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.artifact import digest_of
 from components.contracts.config import AgentConfig
@@ -339,11 +340,11 @@ class TestFaultsThatStay:
 class TestRounds:
     def run(self, scene: Scene, endpoint: Endpoint, **agent: Any) -> constraints.Constraints:
         """Round 0 offline, then round 1 with the endpoint."""
-        run_round(scene.stage(), scene.root / "c0")
+        run_round(Round(scene.stage()), scene.root / "c0")
         mistakes = {("throw", "drop trash"): 5, ("sit down", "stand up"): 4, ("donning", "doffing"): 3}
         stage = scene.stage(provider="openai", base_url=endpoint.url, timeout_s=5, **agent)
         confusion = scene.confusion(stage, mistakes)
-        run_round(stage, scene.root / "c1", stream="j", round_number=1, confusion=confusion, previous=scene.root / "c0")
+        run_round(Round(stage, "j", 1, confusion, scene.root / "c0"), scene.root / "c1")
         return constraints.open(scene.root / "c1")
 
     def test_no_fault_loses_a_constraint(
@@ -394,14 +395,14 @@ class TestRounds:
     def test_round_zero_asks_every_class_and_falls_back_to_the_prior(self, scene: Scene, endpoint: Endpoint) -> None:
         endpoint.script["carry"] = [REFUSAL]
         stage = scene.stage(provider="openai", base_url=endpoint.url, max_requests=10)
-        run_round(stage, scene.root / "c0")
+        run_round(Round(stage), scene.root / "c0")
         found = constraints.open(scene.root / "c0")
         assert {name for name, _, _ in endpoint.requests} == set(NW_UCLA)
         assert [c.provenance.status for c in found.classes] == ["answered"] * 9 + ["prior"]
         assert "the model refused" in found.classes[9].provenance.note
 
     def test_round_zero_keeps_to_the_budget(self, scene: Scene, endpoint: Endpoint) -> None:
-        run_round(scene.stage(provider="openai", base_url=endpoint.url, max_requests=4), scene.root / "c0")
+        run_round(Round(scene.stage(provider="openai", base_url=endpoint.url, max_requests=4)), scene.root / "c0")
         found = constraints.open(scene.root / "c0")
         assert [c.provenance.status for c in found.classes] == ["answered"] * 4 + ["prior"] * 6
         assert found.classes[9].provenance.note == "not asked: beyond this round's max_requests (4)"

@@ -18,6 +18,7 @@ from agent_helpers import Behaviour, Endpoint, Response, Scene, completion, fail
 
 from components.agent.core import run_round
 from components.agent.llm.chat import ChatProvider
+from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.artifact import canonical_json, digest
 
@@ -115,11 +116,11 @@ def test_a_round_with_everything_going_wrong_loses_nothing(
 ) -> None:
     campaign = Campaign(random.Random(1))
     endpoint.script = {name: campaign.script(name) for name in CLASSES}
-    run_round(scene.stage(classes=CLASSES, priors=None), scene.root / "before")
+    run_round(Round(scene.stage(classes=CLASSES, priors=None)), scene.root / "before")
     stage = scene.stage(
         classes=CLASSES, priors=None, provider="openai", base_url=endpoint.url, timeout_s=TIMEOUT_S, concurrency=16
     )
-    run_round(stage, scene.root / "c0", cache=scene.root / "memory")
+    run_round(Round(stage), scene.root / "c0", cache=scene.root / "memory")
     found, before = constraints.open(scene.root / "c0"), constraints.open(scene.root / "before")
     injected = sum(campaign.met.values())
     answered = {c.name for c in found.classes if c.provenance.status == "answered"}
@@ -133,7 +134,7 @@ def test_a_round_with_everything_going_wrong_loses_nothing(
     entries = [json.loads(file.read_text()) for file in files]
     charged = sum(entry["turn"]["prompt_tokens"] + entry["turn"]["completion_tokens"] for entry in entries)
     endpoint.requests.clear()
-    run_round(stage, scene.root / "again", cache=scene.root / "memory")
+    run_round(Round(stage), scene.root / "again", cache=scene.root / "memory")
     paid = {canonical_json(entry["request"]) for entry in entries}
     double = sum(canonical_json(request) in paid for _, request, _ in endpoint.requests)
     print(
@@ -173,13 +174,13 @@ def test_an_exhausted_quota_ends_the_asking_and_keeps_what_was_answered(endpoint
 
     endpoint.default = metered
     stage = scene.stage(classes=CLASSES, priors=None, provider="openai", base_url=endpoint.url, concurrency=4)
-    run_round(stage, scene.root / "poor", cache=scene.root / "memory")
+    run_round(Round(stage), scene.root / "poor", cache=scene.root / "memory")
     poor = constraints.open(scene.root / "poor")
     statuses = Counter(constraint.provenance.status for constraint in poor.classes)
     assert statuses == {"answered": 20, "no-prior": 28}
     assert len(endpoint.requests) <= 20 + 4  # those under way when it was used up
     assert any("the quota is used up" in constraint.provenance.note for constraint in poor.classes)
     left, before = 1000, len(endpoint.requests)
-    run_round(stage, scene.root / "rich", cache=scene.root / "memory")
+    run_round(Round(stage), scene.root / "rich", cache=scene.root / "memory")
     assert {c.provenance.status for c in constraints.open(scene.root / "rich").classes} == {"answered"}
     assert len(endpoint.requests) - before == 28

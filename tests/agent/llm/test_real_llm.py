@@ -20,6 +20,7 @@ from local_llm_server import missing, running
 from components.agent.core import run_round
 from components.agent.llm.answers import parse_answer
 from components.agent.providers import Answer
+from components.agent.round import Round
 from components.agent.selector import complaint
 from components.contracts import constraints
 from components.contracts.artifact import digest
@@ -85,7 +86,7 @@ def test_a_round_by_schema(scene: Scene, url: str) -> None:
     """All ten classes of Northwestern-UCLA; the schema makes even this model answer in form."""
     parameters = {**PARAMETERS, "max_tokens": 120}
     stage = scene.stage(base_url=url, structured_output="schema", parameters=parameters, **PATIENT)
-    run_round(stage, scene.root / "c0", cache=scene.root / "memory")
+    run_round(Round(stage), scene.root / "c0", cache=scene.root / "memory")
     found, turns = constraints.open(scene.root / "c0"), turns_of(scene.root / "memory")
     assert {class_of(turn) for turn in turns} == set(NW_UCLA)
     check_form(found, None, turns)
@@ -102,19 +103,19 @@ def parsed(turn: dict[str, Any]) -> bool:
 
 
 def run_again(stage: AgentStage, scene: Scene, turns: list[dict[str, Any]]) -> None:
-    run_round(stage, scene.root / "again", cache=scene.root / "memory")
+    run_round(Round(stage), scene.root / "again", cache=scene.root / "memory")
     assert digest(scene.root / "again") == digest(scene.root / "c0")
     assert len(turns_of(scene.root / "memory")) == len(turns)
 
 
 def test_a_round_in_words(scene: Scene, url: str) -> None:
     """Without a schema the model rambles: parser and repair have to do with what it says."""
-    run_round(scene.stage(), scene.root / "c0")
+    run_round(Round(scene.stage()), scene.root / "c0")
     parameters = {**PARAMETERS, "max_tokens": 64}
     stage = scene.stage(base_url=url, structured_output="text", parameters=parameters, max_requests=1, **PATIENT)
     confusion = scene.confusion(stage, {("sit down", "stand up"): 6})
     inputs = {"confusion": confusion, "previous": scene.root / "c0"}
-    run_round(stage, scene.root / "c1", stream="j", round_number=1, cache=scene.root / "memory", **inputs)
+    run_round(Round(stage, stream="j", number=1, **inputs), scene.root / "c1", cache=scene.root / "memory")
     turns = turns_of(scene.root / "memory")
     assert {class_of(turn) for turn in turns} == {"sit down"}
     assert not any("response_format" in turn["request"] for turn in turns)

@@ -16,6 +16,7 @@ from agent_helpers import Endpoint, Scene
 from service_process import TOKEN, Service, request_of
 
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.agent.rounds import make_round
 from components.agent.service.client import ServiceClient
 from components.agent.service.messages import ROUNDS
@@ -46,15 +47,11 @@ class TestRounds:
         stage = scene.stage()
         confusion = scene.confusion(stage, {("throw", "carry"): 4, ("sit down", "stand up"): 3})
         for where, url in (("here", ""), ("there", service.url)):
-            make_round(stage, scene.root / where / "c0", agent_url=url)
+            make_round(Round(stage), scene.root / where / "c0", agent_url=url)
             make_round(
-                stage,
+                Round(stage, stream="j", number=1, confusion=confusion, previous=scene.root / "here" / "c0"),
                 scene.root / where / "c1",
                 agent_url=url,
-                stream="j",
-                round_number=1,
-                confusion=confusion,
-                previous=scene.root / "here" / "c0",
             )
         for name in ("c0", "c1"):
             here, there = (scene.root / where / name for where in ("here", "there"))
@@ -76,7 +73,7 @@ class TestRounds:
     @pytest.mark.slow
     def test_fifty_jobs_at_once_and_none_is_lost(self, service: Service, scene: Scene) -> None:
         stage = scene.stage()
-        run_round(stage, scene.root / "c0")
+        run_round(Round(stage), scene.root / "c0")
         previous = scene.root / "c0"
         confusions = [scene.confusion(stage, {("throw", "carry"): 1 + number}) for number in range(50)]
         bodies = [
@@ -119,10 +116,10 @@ class TestWhoGetsIn:
     ) -> None:
         monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", "wrong")
         with pytest.raises(InputError, match="HTTP 401: the bearer token is missing or wrong"):
-            make_round(scene.stage(), scene.root / "c", agent_url=service.url)
+            make_round(Round(scene.stage()), scene.root / "c", agent_url=service.url)
         monkeypatch.delenv("SKELETONAGENT_AGENT_TOKEN")
         with pytest.raises(InputError, match="SKELETONAGENT_AGENT_TOKEN: not set in the environment"):
-            make_round(scene.stage(), scene.root / "c", agent_url=service.url)
+            make_round(Round(scene.stage()), scene.root / "c", agent_url=service.url)
 
 
 class TestWhatGetsIn:
@@ -159,7 +156,7 @@ class TestWhatGetsIn:
 
     def test_a_contradiction_names_the_role_and_no_path_of_the_server(self, service: Service, scene: Scene) -> None:
         stage, fewer = scene.stage(), scene.stage(classes=("throw", "carry"))
-        run_round(stage, scene.root / "c0")
+        run_round(Round(stage), scene.root / "c0")
         confusion = scene.confusion(fewer, {})
         inputs = {"confusion": confusion, "previous": scene.root / "c0"}
         response = service.call("POST", ROUNDS, request_of(stage, stream="j", round_number=1, **inputs))
@@ -181,22 +178,22 @@ class TestClient:
     @pytest.mark.parametrize("url", ["localhost:80", "http://", "http://me:secret@host", "http://host/?token=secret"])
     def test_a_url_that_is_none_or_may_carry_a_secret_is_refused(self, scene: Scene, url: str) -> None:
         with pytest.raises(InputError, match=r"agent_url: (found|carries)") as error:
-            make_round(scene.stage(), scene.root / "c", agent_url=url)
+            make_round(Round(scene.stage()), scene.root / "c", agent_url=url)
         assert "secret" not in str(error.value)
 
     def test_a_service_that_does_not_answer_is_one_line(self, scene: Scene) -> None:
         with pytest.raises(InputError, match=r"^http://127.0.0.1:9: the agent service does not answer: "):
-            ServiceClient("http://127.0.0.1:9", patience_s=0.5).run_round(scene.stage(), scene.root / "c")
+            ServiceClient("http://127.0.0.1:9", patience_s=0.5).run_round(Round(scene.stage()), scene.root / "c")
         assert not (scene.root / "c").exists()
 
     def test_a_server_that_is_no_agent_service_is_named(self, scene: Scene, endpoint: Endpoint) -> None:
         endpoint.respond = lambda request, headers: (200, {}, b"{}")  # type: ignore[method-assign]
         with pytest.raises(InputError, match="does not answer like an agent service; check agent_url"):
-            make_round(scene.stage(), scene.root / "c", agent_url=endpoint.url)
+            make_round(Round(scene.stage()), scene.root / "c", agent_url=endpoint.url)
 
     def test_a_wrong_request_is_one_line(self, service: Service, scene: Scene) -> None:
         with pytest.raises(InputError, match="HTTP 422: round 1 needs the confusion artifact"):
-            make_round(scene.stage(), scene.root / "c", agent_url=service.url, round_number=1)
+            make_round(Round(scene.stage(), number=1), scene.root / "c", agent_url=service.url)
 
 
 @pytest.mark.slow

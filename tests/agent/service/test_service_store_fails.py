@@ -13,6 +13,7 @@ import pytest
 from agent_helpers import NW_UCLA, Endpoint, Scene
 from service_process import TOKEN, Service, until
 
+from components.agent.round import Round
 from components.agent.service.app import make_app
 from components.agent.service.book import Book
 from components.agent.service.client import TIMES_LOST, ServiceClient, _GoneError
@@ -218,7 +219,7 @@ def test_replicas_that_share_no_store_are_found_out(scene: Scene, monkeypatch: p
 
     monkeypatch.setattr(ServiceClient, "_send", forgetful)
     with pytest.raises(InputError, match="did not know it: do replicas share a store"):
-        ServiceClient("http://service", poll_s=0.01).run_round(scene.stage(), scene.root / "c")
+        ServiceClient("http://service", poll_s=0.01).run_round(Round(scene.stage()), scene.root / "c")
     assert posted == TIMES_LOST
 
 

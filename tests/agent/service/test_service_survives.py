@@ -15,6 +15,7 @@ from agent_helpers import NW_UCLA, Endpoint, Response, Scene, completion, failur
 from service_process import KEY, TOKEN, Service, request_of, until
 
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.agent.rounds import make_round
 from components.agent.service.messages import ROUNDS
 from components.contracts import constraints
@@ -66,11 +67,11 @@ def test_with_an_llm_the_bytes_are_the_same_too_and_no_secret_is_written(
     endpoint.script["throw"] = [completion(f"the key is {KEY}")]
     prices = {"gpt-4o": {"prompt": 2.5, "completion": 10}}
     stage = scene.stage(provider="openai", base_url=endpoint.url, prices=prices, concurrency=2)
-    run_round(stage, scene.root / "here")
+    run_round(Round(stage), scene.root / "here")
     asked_here = len(endpoint.requests)
     service = start()
     endpoint.script["carry"] = [completion(None, refusal=f"{KEY}? No."), good()]
-    make_round(stage, scene.root / "there", agent_url=service.url)
+    make_round(Round(stage), scene.root / "there", agent_url=service.url)
     assert digest(scene.root / "here") == digest(scene.root / "there")
     assert len(endpoint.requests) == 2 * asked_here
     about = constraints.verify(scene.root / "there").about
@@ -101,7 +102,7 @@ def test_without_its_llm_a_round_still_ends_with_the_constraints_there_are(
     assert health.json()["llm"].startswith("http://127.0.0.1:9/v1: no connection")
     assert lonely.call("GET", "/readyz?part=store").status == 200
     assert lonely.call("GET", "/readyz?part=llm").status == 503
-    make_round(stage, scene.root / "c0", agent_url=service.url)
+    make_round(Round(stage), scene.root / "c0", agent_url=service.url)
     found = constraints.open(scene.root / "c0")
     assert {constraint.provenance.status for constraint in found.classes} == {"prior"}
     assert found.classes[0].provenance.note == "HTTP 502: no"

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 import components.agent.text.packaged as packaged
 from components.agent.core import run_round
 from components.agent.offline.priors import load_priors, prior_names
+from components.agent.round import Round
 from components.agent.service.intake import check_endpoint
 from components.agent.text.clip import ClipEncoder, TextTower, TowerShape, read_tower, tower_shape
 from components.agent.text.clip_tokens import ClipTokens
@@ -163,7 +164,7 @@ class TestWeights:
 class TestChoice:
     def test_a_round_carries_the_encoders_dimensions(self, weights: Path, tmp_path: Path) -> None:
         stage = Scene(tmp_path).stage(encoder="clip", clip_model=MODEL, clip_weights=str(weights))
-        run_round(stage, tmp_path / "constraints")
+        run_round(Round(stage), tmp_path / "constraints")
         found = constraints.open(tmp_path / "constraints")
         assert found.text.shape == (10, 256)
         assert found.encoder == load_encoder(stage.agent).name

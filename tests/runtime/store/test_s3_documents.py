@@ -14,6 +14,7 @@ from document_checks import check_reading_listing_removing
 from service_process import TOKEN, Service, request_of, until
 
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.agent.rounds import make_round
 from components.contracts import constraints
 from components.contracts.artifact import digest
@@ -82,7 +83,7 @@ def test_two_who_share_a_memory_ask_each_question_once(prefix: str, tmp_path: Pa
         stage = Scene(tmp_path).stage(provider="openai", base_url=endpoint.url)
 
         def make(name: str) -> None:
-            run_round(stage, tmp_path / name, cache=S3Documents(f"{prefix}/llm", settle_s=1.5))
+            run_round(Round(stage), tmp_path / name, cache=S3Documents(f"{prefix}/llm", settle_s=1.5))
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(make, "ab"))
@@ -97,10 +98,10 @@ def test_the_service_works_on_an_object_store(prefix: str, tmp_path: Path, monke
     monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", TOKEN)
     scene = Scene(tmp_path)
     stage = scene.stage()
-    run_round(stage, tmp_path / "here")
+    run_round(Round(stage), tmp_path / "here")
     service = Service(f"{prefix}/agent", tmp_path, (), {"OPENAI_API_KEY": ""}).start()
     try:
-        make_round(stage, tmp_path / "there", agent_url=service.url)
+        make_round(Round(stage), tmp_path / "there", agent_url=service.url)
         assert digest(tmp_path / "there") == digest(tmp_path / "here")
         status = service.submit(request_of(stage))
         assert (status.state, status.result) == ("done", f"{prefix}/agent/rounds/{status.id}/constraints")

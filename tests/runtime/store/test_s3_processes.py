@@ -10,6 +10,7 @@ from dropping_proxy import DroppingProxy
 from small_experiment import write_inputs
 
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.contracts import scores
 from components.contracts.config import load_experiment
 from components.preprocess.core import preprocess
@@ -28,7 +29,7 @@ def test_two_processes_of_a_node_share_one_copy(
     pickle, config = write_inputs(tmp_path, frames=400)
     experiment = load_experiment(config)
     preprocess(pickle, experiment.data, tmp_path / "dataset")
-    run_round(experiment.stage_agent(), tmp_path / "constraints")
+    run_round(Round(experiment.stage_agent()), tmp_path / "constraints")
     given = ["--config", config, "--output", tmp_path]
     for name in ("dataset", "constraints"):
         store_for(prefix).publish(tmp_path / name, f"{prefix}/{name}")

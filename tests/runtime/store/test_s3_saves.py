@@ -15,6 +15,7 @@ from small_experiment import write_inputs
 from swift_server import SwiftServer
 
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.contracts import checkpoint
 from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
@@ -28,7 +29,7 @@ def inputs(tmp_path: Path) -> list[str]:
     pickle, config = write_inputs(tmp_path)
     experiment = load_experiment(config)
     preprocess(pickle, experiment.data, tmp_path / "dataset")
-    run_round(experiment.stage_agent(), tmp_path / "constraints")
+    run_round(Round(experiment.stage_agent()), tmp_path / "constraints")
     given = {"config": config, "dataset": tmp_path / "dataset", "constraints": tmp_path / "constraints"}
     flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     return [*flags, "--set", "train.epochs=30", "--set", "rounds=1"]

@@ -20,6 +20,7 @@ from components.evaluate.core import evaluate
 from components.evaluate.report.story import story
 from components.train.clips.holding_out import choose, divide
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 from components.train.trained.scoring import test_checkpoint as score_checkpoint
 
 SHARE = 0.3  # of 7 training samples of each of the 6 classes: 2
@@ -144,10 +145,10 @@ def test_a_resumed_round_gives_the_same_bytes(tiny_dataset: Path, tiny_constrain
     def die(save: Path) -> None:
         raise KilledError
 
-    given_ = (stage, tiny_dataset, tiny_constraints, outputs(tmp_path / "killed"))
+    given = Round(stage, "j", 1, tiny_dataset, tiny_constraints), outputs(tmp_path / "killed")
     with pytest.raises(KilledError):
-        train_round(*given_, stream="j", round_number=1, resume=tmp_path / "resume", saved=die)
-    train_round(*given_, stream="j", round_number=1, resume=tmp_path / "resume")
+        train_round(*given, resume=tmp_path / "resume", saved=die)
+    train_round(*given, resume=tmp_path / "resume")
     run(what, tiny_dataset, tiny_constraints, tmp_path / "calm")
     assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "calm")
     assert "scores/held_out.npz" in all_bytes(tmp_path / "calm")

@@ -17,6 +17,7 @@ from components.contracts import checkpoint, confusion, scores
 from components.contracts.config import Experiment
 from components.train.core import Outputs, train_round
 from components.train.distributed.ranks import SynchronisedNorm
+from components.train.round import Round
 
 
 def outputs(folder: Path) -> Outputs:
@@ -35,7 +36,7 @@ def test_two_processes_make_the_gradient_of_one(tiny_dataset: Path, tiny_constra
         _, log = process.communicate()
     assert process.returncode == 0, log
     stage = what.stage_train("j")
-    train_round(stage, tiny_dataset, tiny_constraints, outputs(tmp_path / "one"), stream="j", round_number=1)
+    train_round(Round(stage, "j", 1, tiny_dataset, tiny_constraints), outputs(tmp_path / "one"))
     one, two = (outputs(tmp_path / name) for name in ("one", "two"))
     for name in ("state.safetensors", "model.safetensors"):
         expected, found = load_file(one.checkpoint / name), load_file(two.checkpoint / name)
@@ -65,7 +66,7 @@ def test_a_lost_process_ends_all_and_one_alone_goes_on(
     assert "components/train/" not in log, "a traceback of ours"
     kept = max(checkpoint.open(path).state.epoch for path in resume.glob("epoch-*"))
     stage = what.stage_train("j")
-    train_round(stage, tiny_dataset, tiny_constraints, outputs(tmp_path), stream="j", round_number=1, resume=resume)
+    train_round(Round(stage, "j", 1, tiny_dataset, tiny_constraints), outputs(tmp_path), resume=resume)
     made = checkpoint.open(tmp_path / "checkpoint")
     assert [record.epoch for record in made.state.history] == list(range(1, 17)) and kept < 16
 

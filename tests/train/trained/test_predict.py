@@ -18,6 +18,7 @@ from components.contracts.accuracy import top_k
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 from components.train.trained.predicting import _predictions, predict
 from components.train.trained.scoring import fitted
 from components.train.trained.scoring import test_checkpoint as score_with_checkpoint
@@ -28,7 +29,7 @@ def trained(tiny_dataset: Path, tiny_constraints: Path, tmp_path_factory: pytest
     folder = tmp_path_factory.mktemp("trained")
     made = Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
     stage = experiment(rounds=1, epochs=8, batch=6, learning_rate=0.05, mix=False, evaluate_every=1).stage_train("b")
-    train_round(stage, tiny_dataset, tiny_constraints, made, stream="b", round_number=1)
+    train_round(Round(stage, "b", 1, tiny_dataset, tiny_constraints), made)
     return made
 
 

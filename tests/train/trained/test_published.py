@@ -17,6 +17,7 @@ from components.contracts import checkpoint, scores
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 from components.train.trained.published import import_reference
 from components.train.trained.scoring import test_checkpoint as score_with_checkpoint
 
@@ -88,7 +89,7 @@ def test_testing_a_checkpoint_gives_the_scores_of_its_training(
 ) -> None:
     stage = experiment(epochs=2).stage_train("j")
     made = Outputs(*(tmp_path / name for name in ("checkpoint", "confusion", "scores")))
-    train_round(stage, tiny_dataset, tiny_constraints, made, stream="j", round_number=1)
+    train_round(Round(stage, "j", 1, tiny_dataset, tiny_constraints), made)
     score_with_checkpoint(stage, tiny_dataset, made.checkpoint, tmp_path / "again", stream="j")
     once, again = scores.open(made.scores), scores.open(tmp_path / "again")
     np.testing.assert_array_equal(once.probabilities, again.probabilities)

@@ -19,6 +19,7 @@ from train_helpers import experiment
 
 from components.contracts import artifact, checkpoint, confusion, scores
 from components.train import core
+from components.train.round import Round
 from components.train.training.loop import Trainer
 
 STEPS = {
@@ -35,7 +36,7 @@ STEPS = {
 def train(data: Path, guidance: Path, folder: Path) -> None:
     stage = experiment(rounds=1, epochs=4, batch=14, evaluate_every=2).stage_train("j")
     outputs = core.Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
-    core.train_round(stage, data, guidance, outputs, stream="j", round_number=1, resume=folder / "resume")
+    core.train_round(Round(stage, "j", 1, data, guidance), outputs, resume=folder / "resume")
 
 
 def forked(body: Callable[[], None]) -> int:

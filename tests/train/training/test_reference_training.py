@@ -20,6 +20,7 @@ from components.contracts.skeleton import load_layout
 from components.train.core import Outputs, train_round
 from components.train.model.losses import Losses
 from components.train.model.recogniser import Recogniser
+from components.train.round import Round
 from components.train.trained import inference
 from components.train.trained.reference_weights import from_reference
 from components.train.training.loop import Tally
@@ -212,7 +213,7 @@ def test_published_settings_train_from_end_to_end(
     found = []
     for attempt in ("one", "two"):
         outputs = Outputs(*(tmp_path / attempt / name for name in ("checkpoint", "confusion", "scores")))
-        train_round(stage, tiny_dataset, tiny_constraints, outputs, stream=stream, round_number=1)
+        train_round(Round(stage, stream, 1, tiny_dataset, tiny_constraints), outputs)
         found.append(scores.open(outputs.scores).probabilities)
     np.testing.assert_array_equal(*found)
     assert np.isfinite(found[0]).all()

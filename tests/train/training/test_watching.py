@@ -16,6 +16,7 @@ from components.contracts import checkpoint, scores
 from components.contracts.errors import InputError
 from components.runtime import progress
 from components.train.core import Outputs, train_round
+from components.train.round import Round
 from components.train.trained.curve import draw_curve
 from components.train.training import telemetry
 from components.train.training.telemetry import Watching
@@ -39,7 +40,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 def run(data: Path, guidance: Path, folder: Path, watching: Watching) -> Outputs:
     made = Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
     stage = experiment(rounds=1, epochs=3, evaluate_every=2).stage_train("jm")
-    train_round(stage, data, guidance, made, stream="jm", round_number=1, watching=watching)
+    train_round(Round(stage, "jm", 1, data, guidance), made, watching=watching)
     return made
 
 
