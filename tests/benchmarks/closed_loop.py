@@ -170,18 +170,9 @@ def _train(
         folder.mkdir(parents=True, exist_ok=True)
         for partial in (outputs.checkpoint, outputs.confusion):
             shutil.rmtree(partial, ignore_errors=True)
-        train_round(
-            Round(
-                experiment.stage_train(cell.stream),
-                cell.stream,
-                number,
-                packed,
-                guidance,
-                previous.checkpoint if previous else None,
-            ),
-            outputs,
-            resume=folder / "resume",
-        )
+        before = previous.checkpoint if previous else None
+        what = Round(experiment.stage_train(cell.stream), cell.stream, number, packed, guidance, before)
+        train_round(what, outputs, resume=folder / "resume")
     return outputs
 
 

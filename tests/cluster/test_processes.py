@@ -16,8 +16,8 @@ from components.agent.round import Round
 from components.contracts import checkpoint, scores
 from components.contracts.config import parse_experiment
 from components.preprocess.core import preprocess
-from components.train.distributed import torchrun as processes
-from components.train.distributed import trainjob
+from components.train.distributed import torchrun, trainjob
+from components.train.round import Round as TrainRound
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = parse_experiment(CONFIG, "small", {"rounds": 1})
@@ -32,22 +32,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def the_round(inputs: Path, folder: Path) -> trainjob.Round:
-    return trainjob.Round(
-        stage=EXPERIMENT.stage_train("j"),
-        stream="j",
-        number=1,
-        dataset=str(inputs / "dataset"),
-        constraints=str(inputs / "constraints"),
-        previous=None,
-        folder=str(folder),
-        identity=("test",),
-    )
+def the_round(inputs: Path, dataset: str = "dataset") -> TrainRound[str]:
+    stage = EXPERIMENT.stage_train("j")
+    return TrainRound(stage, "j", 1, str(inputs / dataset), str(inputs / "constraints"))
 
 
 def test_two_nodes_of_a_trainjob_train_one_round(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both run the container's command, with the variables with which Kubeflow Trainer tells torchrun of each other."""
-    job = the_round(inputs, tmp_path / "jobs")
+    job = trainjob.Job(the_round(inputs), str(tmp_path / "jobs"), ("test",))
     trainer = trainjob.manifest(job, trainjob.Nodes(2, 0, "", "1", "1Gi", "x:1"))["spec"]["trainer"]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -82,18 +74,13 @@ def test_a_pod_with_several_devices_starts_as_many_processes(
 ) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    given = {"dataset": str(inputs / "dataset"), "constraints": str(inputs / "constraints"), "previous": None}
-    stage = EXPERIMENT.stage_train("j")
-    processes.train_on_all(2, stage, "j", round_number=1, output=str(tmp_path), resume=None, **given)
+    torchrun.train_on_all(2, the_round(inputs), output=str(tmp_path), resume=None)
     assert {path.name for path in tmp_path.iterdir()} >= set(trainjob.OUTPUTS)
-    assert checkpoint.open(tmp_path / "checkpoint").config == stage
+    assert checkpoint.open(tmp_path / "checkpoint").config == EXPERIMENT.stage_train("j")
 
 
 def test_what_fails_ends_the_task(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    given = {"dataset": str(inputs / "constraints"), "constraints": str(inputs / "constraints"), "previous": None}
     with pytest.raises(SystemExit) as end:
-        processes.train_on_all(
-            2, EXPERIMENT.stage_train("j"), "j", round_number=1, output=str(tmp_path), resume=None, **given
-        )
+        torchrun.train_on_all(2, the_round(inputs, dataset="constraints"), output=str(tmp_path), resume=None)
     assert end.value.code

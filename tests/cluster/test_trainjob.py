@@ -21,6 +21,7 @@ from small_experiment import CONFIG
 from components.contracts.config import load_experiment, parse_experiment
 from components.contracts.errors import InputError
 from components.train.distributed import trainjob
+from components.train.round import Round
 from pipelines.cluster.overlay import load_overlay
 from pipelines.dag import make_pipeline
 from pipelines.images import image_references
@@ -30,18 +31,14 @@ NODES = trainjob.Nodes(2, 4, "nvidia.com/gpu", "8", "32Gi", "registry.example/tr
 STAGE = parse_experiment(CONFIG, "small").stage_train("b")
 
 
-def a_round(**changed: Any) -> trainjob.Round:
+def a_round(**changed: Any) -> trainjob.Job:
+    what = Round(STAGE, "b", 2, "s3://lab/dataset", "s3://lab/constraints", "s3://lab/checkpoint")
     given: dict[str, Any] = {
-        "stage": STAGE,
-        "stream": "b",
-        "number": 2,
-        "dataset": "s3://lab/dataset",
-        "constraints": "s3://lab/constraints",
-        "previous": "s3://lab/checkpoint",
+        "what": what,
         "folder": "s3://lab/trainjobs",
         "identity": ("stage", "code", 2, "4", ["a", "b"]),
     }
-    return trainjob.Round(**{**given, **changed})
+    return trainjob.Job(**{**given, **changed})
 
 
 def test_the_job_is_valid_for_kubeflow_trainer() -> None:
