@@ -203,7 +203,7 @@ class TestContradictions:
 
     def refused(self, scene: Scene, stage: AgentStage, message: str, **arguments: Any) -> None:
         with pytest.raises(InputError, match=message):
-            run_round(Round(stage, **{"stream": "j", "round_number": 1, **arguments}), scene.root / "out")
+            run_round(Round(stage, **{"stream": "j", "number": 1, **arguments}), scene.root / "out")
         assert not (scene.root / "out").exists()
 
     def test_each_has_its_line(self, scene: Scene, before: Path) -> None:
