@@ -213,7 +213,7 @@ class TestContradictions:
         self.refused(scene, stage, "round 1 needs the previous artifact", confusion=confusion)
         self.refused(scene, stage, "round 1 needs the confusion artifact", previous=before)
         self.refused(scene, stage, "stream: found 'j', expected 'b'", stream="b", **both)
-        self.refused(scene, stage, "confusion.*: round: found 1, expected 2", round_number=2, **both)
+        self.refused(scene, stage, "confusion.*: round: found 1, expected 2", number=2, **both)
         fewer = scene.stage(classes=NW_UCLA[:9])
         self.refused(scene, fewer, "classes: found 10, expected 9", **both)
         self.refused(
