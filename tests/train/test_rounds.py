@@ -28,11 +28,19 @@ def outputs(folder: Path) -> Outputs:
 
 
 def run(
-    tiny: Experiment, data: Path, guidance: Path, folder: Path, round_number: int = 1, stream: str = "j", **where: Path
+    tiny: Experiment,
+    data: Path,
+    guidance: Path,
+    folder: Path,
+    round_number: int = 1,
+    stream: str = "j",
+    *,
+    previous: Path | None = None,
+    resume: Path | None = None,
 ) -> Outputs:
     made = outputs(folder)
     stage = tiny.stage_train(stream)
-    train_round(Round(stage, stream, round_number, data, guidance, **where), made)
+    train_round(Round(stage, stream, round_number, data, guidance, previous), made, resume=resume)
     return made
 
 
@@ -160,7 +168,7 @@ def test_class_balance_weighs_rare_classes_more(tiny_dataset: Path, tiny_constra
     from components.train.training.inputs import open_inputs
 
     stage = experiment(class_balance=True).stage_train("j")
-    trainer = _build_trainer(stage, open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
+    trainer = _build_trainer(stage, open_inputs(Round(stage, "j", 1, tiny_dataset, tiny_constraints)), "j")
     assert trainer.class_weights is not None
     np.testing.assert_allclose(trainer.class_weights, 1.0)
     labels = trainer.source.labels[trainer.samples]
@@ -185,8 +193,7 @@ class TestRefused:
         self, tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
     ) -> None:
         with pytest.raises(InputError, match="stream 'j' found, 'b' expected"):
-            where = {"previous": whole.checkpoint}
-            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2, "b", **where)
+            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2, "b", previous=whole.checkpoint)
 
     def test_checkpoint_of_another_round(
         self, tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path

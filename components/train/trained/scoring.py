@@ -16,7 +16,7 @@ from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 from components.train.clips.gather import ClipSource
-from components.train.distributed.ranks import default_device
+from components.train.distributed.process_group import default_device
 from components.train.model.recogniser import Recogniser
 from components.train.trained.inference import score
 

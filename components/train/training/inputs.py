@@ -17,7 +17,7 @@ from components.train.round import Round
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RoundInputs:
     """The opened artifacts of one round; ``samples`` are the numbers of those to train on, ``held_out`` of others."""
 
     dataset: dataset.Dataset
@@ -32,7 +32,7 @@ class Inputs:
         return made_from | ({"checkpoint": self.previous.digest} if self.previous else {})
 
 
-def open_inputs(what: Round[Path]) -> Inputs:
+def open_inputs(what: Round[Path]) -> RoundInputs:
     """Open the inputs of a round; ``InputError`` names what contradicts what."""
     stage = what.stage
     if what.stream not in STREAMS:
@@ -46,7 +46,7 @@ def open_inputs(what: Round[Path]) -> Inputs:
     before = checkpoint.open(what.previous) if what.previous else None
     _check_constraints(stage, told, what.constraints)
     _check_dataset(stage, packed, what.dataset)
-    opened = Inputs(packed, told, before, *divide(packed, stage))
+    opened = RoundInputs(packed, told, before, *divide(packed, stage))
     if before is not None and what.previous is not None:
         _check_previous(what, opened, before, what.previous)
     return opened
@@ -70,7 +70,7 @@ def _check_dataset(stage: TrainStage, packed: dataset.Dataset, path: Path) -> No
     check_flip(packed, stage)
 
 
-def _check_previous(what: Round[Path], inputs: Inputs, before: Checkpoint, path: Path) -> None:
+def _check_previous(what: Round[Path], inputs: RoundInputs, before: Checkpoint, path: Path) -> None:
     stage, state, config = what.stage, before.state, before.config
     done = stage.train.epochs_of_round(what.number, stage.rounds).start
     if state.stream != what.stream:
@@ -86,7 +86,7 @@ def _check_previous(what: Round[Path], inputs: Inputs, before: Checkpoint, path:
         raise InputError(f"text dimensions {state.text_dimensions} found, {dimensions} expected", at=path)
 
 
-def _check_same_samples(stage: TrainStage, inputs: Inputs, before: Checkpoint, path: Path) -> None:
+def _check_same_samples(stage: TrainStage, inputs: RoundInputs, before: Checkpoint, path: Path) -> None:
     """Refuse a checkpoint that may have been trained on what is now held out."""
     made_from, data = before.manifest.made_from, before.config.data.chosen
     splits, expected = (data.train, data.test), (stage.data.chosen.train, stage.data.chosen.test)

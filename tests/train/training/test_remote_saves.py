@@ -17,7 +17,7 @@ from components.contracts import checkpoint
 from components.contracts.checkpoint import Checkpoint, TrainState
 from components.contracts.errors import InputError
 from components.runtime.store import LocalStore
-from components.train.training import remote_saves as mirror
+from components.train.training import remote_saves
 from components.train.training.remote_saves import Kept, kept_at
 from components.train.training.saves import Saves
 
@@ -60,7 +60,7 @@ class SlowStore(LocalStore):
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlowStore:
     store = SlowStore(tmp_path / "store")
-    monkeypatch.setattr(mirror, "store_for", lambda uri: store)
+    monkeypatch.setattr(remote_saves, "store_for", lambda uri: store)
     return store
 
 

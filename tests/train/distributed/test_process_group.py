@@ -16,7 +16,7 @@ from train_helpers import experiment, torchrun
 from components.contracts import checkpoint, confusion, scores
 from components.contracts.config import Experiment
 from components.train.core import Outputs, train_round
-from components.train.distributed.ranks import SynchronisedNorm
+from components.train.distributed.process_group import SynchronisedNorm
 from components.train.round import Round
 
 
