@@ -100,8 +100,7 @@ def run_round(
         train_round(
             what,
             outputs,
-            resume=kept.folder,
-            saved=kept.saved,
+            resume=kept,
             group=group,
             loggers=Loggers(log, tensorboard),
         )

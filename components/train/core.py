@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from components.contracts import checkpoint, confusion, scores
+from components.contracts.accuracy import confusion_matrix
 from components.contracts.checkpoint import Checkpoint, Tensors, TrainState
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
@@ -26,7 +27,7 @@ from components.train.trained.inference import score
 from components.train.training.allocator import keep_memory
 from components.train.training.inputs import RoundInputs, open_inputs
 from components.train.training.loop import Guidance, Trainer, seed_of
-from components.train.training.saves import Saves
+from components.train.training.saves import SavePlace, Saves, round_key
 from components.train.training.state import broadcast_state, model_arrays, momentum_arrays, restore
 from components.train.training.telemetry import NO_LOGGERS, Callback, Loggers, RoundInfo, watch
 
@@ -72,8 +73,7 @@ def train_round(
     what: Round[Path],
     outputs: Outputs,
     *,
-    resume: Path | None = None,
-    saved: Callable[[Path], None] | None = None,
+    resume: SavePlace | None = None,
     group: ProcessGroup | None = None,
     loggers: Loggers = NO_LOGGERS,
 ) -> None:
@@ -82,9 +82,9 @@ def train_round(
     Args:
         what: the round.
         outputs: where ``checkpoint``, ``confusion`` and ``scores`` are written.
-        resume: a directory that survives a kill. After every epoch a checkpoint is saved there, and a run
-            with the same inputs goes on from it; they are removed when the round is complete.
-        saved: is told the path of each such checkpoint.
+        resume: a place that survives a kill. After every epoch a checkpoint is saved there, and a run with the
+            same inputs and configuration goes on from it; they are removed when the round is complete. Those of
+            any other run stay as they are.
         group: the processes that train together; all of them call this, and rank 0 writes.
         loggers: where the epochs are logged besides the artifacts.
 
@@ -98,7 +98,8 @@ def train_round(
     epochs = stage.train.epochs_of_round(what.number, stage.rounds)
     saves = None
     if resume is not None and trainer.group.is_main:
-        saves = Saves(resume, stage.train.keep_last, inputs.digests, saved)
+        key = round_key(stage, what.stream, what.number, inputs.digests)
+        saves = Saves(resume, stage.train.keep_last, key, inputs.digests)
     run = _RoundRun(trainer, inputs, what.number, epochs, saves, Progress(epochs.start), loggers)
     run.restore()
     train_confusion = run.train()
@@ -158,7 +159,7 @@ class _RoundRun:
 
     def restore(self) -> None:
         """Load the newest state there is: of this round if it was interrupted, else of the round before."""
-        saved = self.saves.newest(like=self.checkpoint()) if self.saves else None
+        saved = self.saves.newest() if self.saves else None
         if saved is not None:
             LOG.info("resuming after epoch %d", saved.state.epoch)
         saved = saved or self.inputs.previous
@@ -177,7 +178,7 @@ class _RoundRun:
             for epoch in range(self.progress.epoch + 1, self.epochs.stop + 1):
                 record, confused = trainer.epoch(epoch, self.number, seen.step)
                 if config.evaluate_every and epoch % config.evaluate_every == 0:
-                    record = record.model_copy(update={"test_top1": _top1(self._score_test(clips=1))})
+                    record = record.model_copy(update={"test_top1": self._score_test(clips=1).top1})
                 self.progress.add(record, lambda: model_arrays(trainer.model))
                 seen.epoch(record)
                 # The last epoch goes to the outputs only: its confusion is not part of a saved state.
@@ -216,13 +217,12 @@ class _RoundRun:
             result = replace(result, held_out=self._scores(self.inputs.held_out, stage.train.test_clips))
         if not self.trainer.group.is_main:
             return
-        counts = np.zeros_like(confused)
-        np.add.at(counts, (result.labels, result.probabilities.argmax(1)), 1)
+        tested = confusion_matrix(result.probabilities, result.labels)
         checkpoint.write(outputs.checkpoint, self.checkpoint(), made_from=made_from)
-        counted = confusion.Confusion(stream, self.number, confused, counts)
+        counted = confusion.Confusion(stream, self.number, confused, tested)
         confusion.write(outputs.confusion, counted, made_from=made_from, config=stage)
         scores.write(outputs.scores, result, made_from=made_from, config=stage)
-        share, samples = 100 * _top1(result), len(result.labels)
+        share, samples = 100 * result.top1, len(result.labels)
         LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, self.number, share, samples)
 
     def _score_test(self, clips: int) -> Scores:
@@ -241,7 +241,3 @@ class _RoundRun:
             round_number=self.number,
             group=trainer.group,
         )
-
-
-def _top1(result: Scores) -> float:
-    return float((result.probabilities.argmax(1) == result.labels).mean())

@@ -24,7 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from components.contracts.errors import InputError, SkeletonAgentError
+from components.contracts.errors import InputError, SkeletonAgentError, UnavailableError
 from components.runtime.logs import LOGGER
 from components.train.model.layers import BatchNorm
 
@@ -109,7 +109,7 @@ def process_group() -> Iterator[ProcessGroup]:
     """Meet the other processes that ``torchrun`` started, if it did; one that fails ends all.
 
     Raises:
-        InputError: this process failed by a user's mistake, or lost another one.
+        SkeletonAgentError: as this process raised it; ``UnavailableError`` if it lost another one.
         SystemExit: another process failed first and has said why.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
@@ -128,7 +128,7 @@ def process_group() -> Iterator[ProcessGroup]:
     except RuntimeError as error:
         _only_first_goes_on()
         if isinstance(error, distributed.DistError) or "gloo" in str(error):
-            raise InputError(f"process {rank} of {size}: another process was lost; the round is ended") from None
+            raise UnavailableError(f"process {rank} of {size}: another process was lost; the round is ended") from None
         raise
     finally:
         distributed.destroy_process_group()

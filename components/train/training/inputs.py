@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 from components.contracts import checkpoint, constraints, dataset
 from components.contracts.checkpoint import Checkpoint
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
+from components.contracts.same_data import expect_same_data
 from components.contracts.skeleton import STREAMS
 from components.train.clips.features import check_flip
 from components.train.clips.holding_out import Numbers, divide
@@ -44,30 +44,14 @@ def open_inputs(what: Round[Path]) -> RoundInputs:
         raise InputError(f"previous checkpoint: found {what.previous or 'none'}, expected {expected}")
     packed, told = dataset.open(what.dataset), constraints.open(what.constraints)
     before = checkpoint.open(what.previous) if what.previous else None
-    _check_constraints(stage, told, what.constraints)
-    _check_dataset(stage, packed, what.dataset)
+    expect_same_data(packed.config.layout, packed.config.classes, stage.data, at=what.dataset)
+    names = [constraint.name for constraint in told.classes]
+    expect_same_data(told.layout, names, stage.data, at=what.constraints)
+    check_flip(packed, stage)
     opened = RoundInputs(packed, told, before, *divide(packed, stage))
     if before is not None and what.previous is not None:
         _check_previous(what, opened, before, what.previous)
     return opened
-
-
-def _check_constraints(stage: TrainStage, told: constraints.Constraints, path: Path) -> None:
-    if told.layout != stage.data.layout:
-        raise InputError(f"layout {told.layout!r} found, {stage.data.layout!r} expected", at=path)
-    found, expected = len(told.classes), len(stage.data.classes)
-    if found != expected:
-        raise InputError(f"{found} classes found, {expected} expected", at=path)
-
-
-def _check_dataset(stage: TrainStage, packed: dataset.Dataset, path: Path) -> None:
-    if packed.config.layout != stage.data.layout:
-        raise InputError(f"layout {packed.config.layout!r} found, {stage.data.layout!r} expected", at=path)
-    if packed.config.classes != stage.data.classes:
-        pairs = enumerate(zip_longest(packed.config.classes, stage.data.classes))
-        label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
-        raise InputError(f"class {label} {found!r} found, {expected!r} expected", at=path)
-    check_flip(packed, stage)
 
 
 def _check_previous(what: Round[Path], inputs: RoundInputs, before: Checkpoint, path: Path) -> None:

@@ -94,7 +94,9 @@ def watch(info: RoundInfo, done: int, loggers: Loggers) -> Iterator[Callback]:
         if loggers.tensorboard is not None:
             sinks.append(stack.enter_context(_tensorboard(info, loggers.tensorboard)))
         title = f"train {info.stream} round {info.round}"
-        report = stack.enter_context(progress(title, len(info.epochs) * info.steps, LOG))
+        report = stack.enter_context(
+            progress(title, len(info.epochs) * info.steps, LOG, (done - info.epochs.start) * info.steps)
+        )
         yield _Shown(info, done, report, sinks)
 
 
