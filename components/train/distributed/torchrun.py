@@ -6,9 +6,12 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -66,6 +69,18 @@ def train_in_pod(processes: int, what: Round[str], *, output: Path, resume: str 
             restarted(lambda: in_child(lambda: _train_alone(what, output, saves)))
 
 
+@contextmanager
+def _own_handlers_restored() -> Iterator[None]:
+    """Undo what the launcher sets and leaves: its handlers raise ``SignalException`` for ever after."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    handlers = [signal.getsignal(number) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+
+
 def _train_alone(what: Round[str], output: Path, resume: str) -> None:
     previous = Path(what.previous) if what.previous else None
     here = Round(what.stage, what.stream, what.number, Path(what.dataset), Path(what.constraints), previous)
@@ -95,7 +110,10 @@ def train_on_all(processes: int, what: Round[str], *, output: str, resume: str |
         config.write_text(experiment(what))
         words = arguments(what, config=str(config), output=output, resume=resume)
         try:
-            elastic_launch(launch, sys.executable)(*PROGRAM, *words)
+            with _own_handlers_restored():
+                elastic_launch(launch, sys.executable)(*PROGRAM, *words)
+        except SignalException as ended:
+            sys.exit(128 + ended.sigval)
         except ChildFailedError as failed:
             statuses = [failure.exitcode for failure in failed.failures.values()]
             # Those who lost a killed one fail too; and the launcher sends the rest SIGTERM.

@@ -24,7 +24,7 @@ def one_round(**train: object) -> Experiment:
 def test_two_processes_make_the_gradient_of_one(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
     """Two steps with batches of 15, of which the processes have 8 and 7. After the first the momentum is the
     gradient; statistics of the batch norms, losses, confusion and scores are those of the whole batch too."""
-    what = one_round(epochs=1, batch=15, class_balance=True, learning_rate=0.01, held_out=0.3)
+    what = one_round(epochs=1, batch=15, class_balance=True, learning_rate=0.001, held_out=0.3)
     two = train_on_two(what, tiny_dataset, tiny_constraints, tmp_path / "two")
     one = run(what, tiny_dataset, tiny_constraints, tmp_path / "one")
     for name in ("state.safetensors", "model.safetensors"):
@@ -51,7 +51,7 @@ def test_a_lost_process_ends_all_and_one_alone_goes_on(
 ) -> None:
     """The second process is killed before the second step of epoch 3."""
     what, resume = one_round(epochs=4, sync_batch_norm=False), tmp_path / "resume"
-    monkeypatch.setattr(torchrun, "PROGRAM", (str(Path(__file__).with_name("killed_rank.py")), "1", "10"))
+    monkeypatch.setattr(torchrun, "PROGRAM", (str(Path(__file__).with_name("killed_rank.py")), "1", "10", "run"))
     with pytest.raises(KilledError, match="SIGKILL"):
         train_on_two(what, tiny_dataset, tiny_constraints, tmp_path, resume)
     log = capfd.readouterr().err

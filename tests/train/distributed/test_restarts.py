@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -32,6 +33,7 @@ def left_behind() -> set[Path]:
 
 
 def kill_itself(number: int = signal.SIGKILL) -> None:
+    faulthandler.disable()  # pytest's would print a traceback
     Path(tempfile.gettempdir(), "left").write_text("of the killed one")
     os.kill(os.getpid(), number)
 

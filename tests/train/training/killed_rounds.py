@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from train_helpers import experiment
@@ -115,6 +116,9 @@ def killed(counts: list[int], names: tuple[str, ...], run: Callable[[], None]) -
 
 def main(data: Path, guidance: Path, folder: Path, cases: list[str]) -> None:
     setup_logging()
+    import_module(
+        "torch._dynamo"
+    )  # the optimiser loads it late, which takes longer than a round: once, before the forks
     assert forked(lambda: train(data, guidance, folder / "calm")) == 0
     for case in cases:
         name, number = case.split(":")
