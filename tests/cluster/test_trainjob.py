@@ -56,7 +56,7 @@ def test_the_job_runs_in_the_runtime_that_the_overlay_brings() -> None:
     assert runtime["apiVersion"] == f"{trainjob.GROUP}/{trainjob.VERSION}"
     (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
-    assert job["name"] == container["name"] == trainjob.CONTAINER, "the trainer's step and its container are so named"
+    assert job["name"] == container["name"] == "node", "the trainer's step and its container are so named"
     (role,) = of_kind("gpu", "Role")
     (rule,) = role["rules"]
     assert (rule["apiGroups"], rule["resources"]) == ([trainjob.GROUP], [trainjob.PLURAL])

@@ -27,8 +27,7 @@ from components.train.round import Round
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = "skeletonagent-torch"
-"""The TrainingRuntime of ``k8s/trainer``; it says what a node looks like."""
-CONTAINER = "node"
+"""The TrainingRuntime of ``k8s/trainer``; it says what a node looks like, whose job and container it calls ``node``."""
 OUTPUTS = ("checkpoint", "confusion", "scores")
 POLL_S = 10.0
 

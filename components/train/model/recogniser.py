@@ -15,7 +15,7 @@ from components.contracts.config import ModelConfig, TrainConfig
 from components.contracts.dataset import CHANNELS
 from components.train.model.graph_conv import AdaptiveGraphConv
 from components.train.model.initial import initialise
-from components.train.model.layers import Projection, again
+from components.train.model.layers import Projection, recomputed
 from components.train.model.temporal_conv import MultiScaleTemporalConv
 
 _GRAPH_MEAN, _GRAPH_STD = 0.04, 0.02
@@ -76,8 +76,8 @@ class Block(nn.Module):
         self.residual = Projection(channels_in, channels_out, stride) if widens else None
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
-        spread = self.graph_conv(x, copies, self.temporal_conv.spread)
-        out = self.temporal_conv.norm(self.temporal_conv(spread, copies), copies)
+        projected = self.graph_conv(x, copies, self.temporal_conv.project_branches)
+        out = self.temporal_conv.norm(self.temporal_conv(projected, copies), copies)
         if self.has_residual:
             out += x if self.residual is None else self.residual(x, copies)
         return out.relu_()
@@ -142,7 +142,7 @@ class Recogniser(nn.Module):
             if rows is not None:
                 x = x.index_select(0, rows.to(x.device, non_blocking=True))
             for block in self.blocks:
-                x = again(block, x, copies) if self.checkpoints and torch.is_grad_enabled() else block(x, copies)
+                x = recomputed(block, x, copies) if self.checkpoints and torch.is_grad_enabled() else block(x, copies)
             x = x.mean(dim=2, dtype=self.classifier.weight.dtype)
         if back is not None:
             x = x.index_select(0, back.to(x.device, non_blocking=True))

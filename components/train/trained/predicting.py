@@ -29,7 +29,7 @@ from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
 from components.train.clips.features import test_features
 from components.train.clips.gather import ClipSource
-from components.train.distributed.ranks import default_device
+from components.train.distributed.process_group import default_device
 from components.train.model.folding import fold
 from components.train.model.recogniser import Recogniser
 from components.train.trained.scoring import chosen_weights, fitted

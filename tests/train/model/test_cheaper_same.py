@@ -16,10 +16,11 @@ from train_helpers import experiment
 
 from components.contracts.config import ModelConfig, TrainConfig
 from components.train.core import _build_trainer
-from components.train.distributed.ranks import Workers, default_device
+from components.train.distributed.process_group import ProcessGroup, default_device
 from components.train.model.folding import fold
 from components.train.model.layers import BatchNorm
 from components.train.model.recogniser import Recogniser
+from components.train.round import Round
 from components.train.training.inputs import open_inputs
 from components.train.training.loop import Tally
 
@@ -171,8 +172,8 @@ print(float(sum(torch.ones(20_000_000).sum() for _ in range(3))))
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_never_waits_for_the_gpu(tiny_dataset: Path, tiny_constraints: Path) -> None:
     stage = experiment(precision="bf16").stage_train("b")
-    inputs = open_inputs(stage, tiny_dataset, tiny_constraints, None, "b", 1)
-    trainer = _build_trainer(stage, inputs, "b", Workers(device=default_device()))
+    inputs = open_inputs(Round(stage, "b", 1, tiny_dataset, tiny_constraints))
+    trainer = _build_trainer(stage, inputs, "b", ProcessGroup(device=default_device()))
     generator, batch = torch.Generator().manual_seed(0), trainer.samples[:12]
     tally = Tally.empty(len(CLASS_NAMES), trainer.source.device)
     trainer._step(batch, generator, tally)

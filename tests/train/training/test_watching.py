@@ -19,7 +19,7 @@ from components.train.core import Outputs, train_round
 from components.train.round import Round
 from components.train.trained.curve import draw_curve
 from components.train.training import telemetry
-from components.train.training.telemetry import Watching
+from components.train.training.telemetry import Loggers
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     telemetry.LOG.removeHandler(handler)
 
 
-def run(data: Path, guidance: Path, folder: Path, watching: Watching) -> Outputs:
+def run(data: Path, guidance: Path, folder: Path, loggers: Loggers) -> Outputs:
     made = Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
     stage = experiment(rounds=1, epochs=3, evaluate_every=2).stage_train("jm")
-    train_round(Round(stage, "jm", 1, data, guidance), made, watching=watching)
+    train_round(Round(stage, "jm", 1, data, guidance), made, loggers=loggers)
     return made
 
 
@@ -48,8 +48,8 @@ def test_everything_that_can_be_watched(
     tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, lines: list[str]
 ) -> None:
     pytest.importorskip("tensorboardX", reason="the extra 'tensorboard' is not installed")
-    watching = Watching(tmp_path / "logs" / "jm.jsonl", tmp_path / "board")
-    made = run(tiny_dataset, tiny_constraints, tmp_path / "watched", watching)
+    loggers = Loggers(tmp_path / "logs" / "jm.jsonl", tmp_path / "board")
+    made = run(tiny_dataset, tiny_constraints, tmp_path / "watched", loggers)
     history = scores.open(made.scores).history
     _check_log(tmp_path / "logs" / "jm.jsonl", history)
     _check_lines(lines, history)
@@ -64,11 +64,9 @@ def test_everything_that_can_be_watched(
     written = b"".join(file.read_bytes() for file in (tmp_path / "board" / "jm-r1").glob("events.out.tfevents.*"))
     assert all(f"train/{name}".encode() in written for name in ("loss", "top1", "test_top1", "clips_per_second"))
 
-    plain = run(tiny_dataset, tiny_constraints, tmp_path / "unwatched", Watching())
+    plain = run(tiny_dataset, tiny_constraints, tmp_path / "unwatched", Loggers())
     for one, other in zip((made.checkpoint, made.scores), (plain.checkpoint, plain.scores), strict=True):
-        assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes(), (
-            "watching changes nothing"
-        )
+        assert (one / "manifest.json").read_bytes() == (other / "manifest.json").read_bytes(), "loggers changes nothing"
     assert checkpoint.open(made.checkpoint).state.best_epoch == 2
 
 
@@ -93,16 +91,16 @@ def test_missing_package_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(InputError, match="--tensorboard: needs the package tensorboardX: pip install tensorboardX"):
-        run(tiny_dataset, tiny_constraints, tmp_path, Watching(tensorboard=tmp_path / "board"))
+        run(tiny_dataset, tiny_constraints, tmp_path, Loggers(tensorboard=tmp_path / "board"))
 
 
 def test_log_that_cannot_be_written(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written: Is a directory"):
-        run(tiny_dataset, tiny_constraints, tmp_path, Watching(log=tmp_path))
+        run(tiny_dataset, tiny_constraints, tmp_path, Loggers(log=tmp_path))
 
 
 def test_learning_curve(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
-    made = run(tiny_dataset, tiny_constraints, tmp_path, Watching())
+    made = run(tiny_dataset, tiny_constraints, tmp_path, Loggers())
     draw_curve(made.checkpoint, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     draw_curve(made.scores, tmp_path / "curve.svg")
