@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from components.contracts.metrics import Bin
 
 BINS = 15
 _ENOUGH = 4000
@@ -18,28 +19,24 @@ Probabilities = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Bin:
-    """The samples whose largest probability lies in ``(low, high]``: mean of it, and share that is right."""
-
-    low: float
-    high: float
-    samples: int
-    confidence: float
-    accuracy: float
-
-
 def reliability(probabilities: Probabilities, labels: Labels) -> list[Bin]:
     """Group samples by their largest probability into 15 bins of equal width; empty bins are left out."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     found = []
     for number in range(BINS):
         inside = place == number
         if inside.any():
-            means = float(confidence[inside].mean()), float(right[inside].mean())
-            found.append(Bin(number / BINS, (number + 1) / BINS, int(inside.sum()), *means))
+            found.append(
+                Bin(
+                    low=number / BINS,
+                    high=(number + 1) / BINS,
+                    samples=int(inside.sum()),
+                    confidence=float(confidence[inside].mean()),
+                    accuracy=float(correct[inside].mean()),
+                )
+            )
     return found
 
 

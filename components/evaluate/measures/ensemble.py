@@ -37,7 +37,7 @@ class Fused:
     probabilities: npt.NDArray[np.float64]
 
 
-def right(one: Fused | Scores) -> npt.NDArray[np.bool_]:
+def correct(one: Fused | Scores) -> npt.NDArray[np.bool_]:
     """Whether the most probable class of each sample is its label, ``[N]``."""
     return np.asarray(one.probabilities.argmax(axis=1) == one.labels)
 
