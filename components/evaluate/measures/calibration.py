@@ -1,4 +1,4 @@
-"""Whether a probability of 80 % is right in 80 of 100 cases, and one number, the temperature, that mends it."""
+"""Whether a probability of 80 % is correct in 80 of 100 cases, and one number, the temperature, that mends it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
 
 from components.contracts.metrics import Bin
 
@@ -50,31 +52,23 @@ def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     """Return the temperature T that makes the labels most likely under softmax(log p / T) (Guo et al. 2017, §4).
 
     Above 1 the probabilities were too sure of themselves, below 1 not sure enough. The likelihood is concave in
-    1/T, so Newton's steps, kept within a shrinking bracket, find its one maximum. One number needs no more than
-    4,000 samples: of more, every so many-eth counts.
+    1/T, so it has one maximum. One number needs no more than 4,000 samples: of more, every so many-eth counts.
     """
     every = max(1, len(labels) // _ENOUGH)
     probabilities, labels = probabilities[::every], labels[::every]
     logs = np.log(np.maximum(probabilities, _SMALLEST))
-    wanted, squares = logs[np.arange(len(labels)), labels].mean(), logs**2
-    low, high, sharpness = _SHARPEST, _BLUNTEST, 1.0
-    for _ in range(60):
-        shares = _softmax(logs * sharpness)
-        mean = (shares * logs).sum(axis=1)
-        slope = float(mean.mean() - wanted)
-        low, high = (sharpness, high) if slope < 0 else (low, sharpness)
-        curvature = float(((shares * squares).sum(axis=1) - mean**2).mean())
-        step = sharpness - slope / curvature if curvature > 0 else 0.0
-        step = step if low < step < high else (low * high) ** 0.5
-        if abs(step - sharpness) < 1e-6 * sharpness:
-            break
-        sharpness = step
-    return 1 / sharpness
+    own = logs[np.arange(len(labels)), labels].mean()
+
+    def loss(sharpness: float) -> float:
+        return float(logsumexp(logs * sharpness, axis=1).mean() - sharpness * own)
+
+    found = minimize_scalar(loss, bounds=(_SHARPEST, _BLUNTEST), method="bounded", options={"xatol": 1e-6})
+    return 1 / float(found.x)
 
 
 def tempered(probabilities: Probabilities, temperature: float) -> npt.NDArray[np.float64]:
     """Return softmax(log p / T): the same ranking, other confidence."""
-    return _softmax(np.log(np.maximum(probabilities, _SMALLEST)) / temperature)
+    return np.asarray(softmax(np.log(np.maximum(probabilities, _SMALLEST)) / temperature, axis=1))
 
 
 def crossed_temperature(probabilities: Probabilities, labels: Labels) -> tuple[float, float]:
@@ -91,8 +85,3 @@ def crossed_temperature(probabilities: Probabilities, labels: Labels) -> tuple[f
         temperatures.append(fit_temperature(probabilities[~half], labels[~half]))
         after[half] = tempered(probabilities[half], temperatures[-1])
     return float(np.mean(temperatures)), calibration_error(reliability(after, labels))
-
-
-def _softmax(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    exponents = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

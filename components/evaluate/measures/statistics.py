@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest, norm
 
 from components.contracts.metrics import Interval, Paired
 
@@ -18,8 +19,7 @@ RESAMPLES = 2000
 LEVEL = 0.95
 _SEED = 20_080_815
 _FEW = 5
-_NORMAL = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
+_NORMAL = float(norm.ppf((1 + LEVEL) / 2))
 
 Counts = npt.NDArray[np.int64]
 
@@ -50,10 +50,8 @@ def share_interval(part: int, whole: int) -> Interval:
 
 def wilson(part: int, whole: int) -> Interval:
     """Wilson's score interval of a share (Wilson 1927)."""
-    share, square = part / whole, _NORMAL**2
-    middle = (share + square / (2 * whole)) / (1 + square / whole)
-    half = _NORMAL * (share * (1 - share) / whole + square / (4 * whole**2)) ** 0.5 / (1 + square / whole)
-    return Interval(low=max(0.0, middle - half), high=min(1.0, middle + half))
+    found = binomtest(part, whole).proportion_ci(LEVEL, method="wilson")
+    return Interval(low=float(found.low), high=float(found.high))
 
 
 def mean_class_interval(correct: npt.NDArray[np.bool_], labels: Counts, classes: int) -> Interval:
@@ -100,13 +98,7 @@ def _adjusted_wald(won: int, lost: int, samples: int) -> Interval:
 
 def mcnemar(won: int, lost: int) -> float:
     """Two-sided exact p-value: the changed samples as tosses of a fair coin (McNemar 1947; Edwards 1948)."""
-    tosses = won + lost
-    if tosses == 0:
-        return 1.0
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, tosses + 1)))])
-    heads = np.arange(min(won, lost) + 1)
-    logs = log_factorial[tosses] - log_factorial[heads] - log_factorial[tosses - heads] - tosses * np.log(2)
-    return min(1.0, 2 * float(np.exp(logs).sum()))
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
