@@ -15,7 +15,7 @@ from components.contracts.dataset import Dataset
 from components.contracts.metrics import Check
 from components.contracts.scores import Scores
 from components.evaluate.inputs import Inputs
-from components.evaluate.report.wording import counted, listed
+from components.evaluate.wording import counted, listed
 
 FEW_SAMPLES = 100
 IMBALANCED = 5

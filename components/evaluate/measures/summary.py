@@ -23,8 +23,11 @@ from components.contracts.metrics import (
 )
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures import calibration
+from components.evaluate.measures.advice import advice
+from components.evaluate.measures.baseline import nearest_neighbour
 from components.evaluate.measures.checks import checks
 from components.evaluate.measures.ensemble import Fused, correct, fuse
+from components.evaluate.measures.groups import group_errors
 from components.evaluate.measures.guidance import guidance
 from components.evaluate.measures.loop import loop
 from components.evaluate.measures.statistics import mean_class_interval, paired, share_interval
@@ -53,7 +56,7 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> Metrics:
     headline = ensembles[inputs.rounds[-1]]
     counts = accuracy.confusion_matrix(headline.probabilities, headline.labels)
     (rows, last), said = ensemble_rows(inputs, ensembles), guidance(inputs)
-    return Metrics(
+    found = Metrics(
         name=stage.name,
         description=stage.description,
         data=_data(stage, inputs, len(headline.labels)),
@@ -73,7 +76,10 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> Metrics:
         constraints=said,
         loop=loop(inputs, ensembles, said),
         history=_history(inputs),
+        baselines=[nearest_neighbour(stage, inputs.dataset)] if inputs.dataset else [],
+        groups=group_errors(next(iter(inputs.scores.values())).sample_ids, correct(headline)),
     )
+    return found.model_copy(update={"advice": advice(found)})
 
 
 def headline_of(stage: EvaluateStage, inputs: Inputs) -> Fused:

@@ -15,7 +15,7 @@ from components.contracts.metrics import Metrics, Paired
 from components.contracts.report import PREDICTIONS, Predictions
 from components.evaluate.measures.statistics import holm, paired
 from components.evaluate.report.story import SIGNIFICANT
-from components.evaluate.report.wording import counted, p_value, percent, points, points_span
+from components.evaluate.wording import counted, p_value, percent, points, points_span
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from components.contracts.metrics import Metrics
 from components.contracts.skeleton import Layout
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures.ensemble import Fused
-from components.evaluate.report.wording import joint as joint_name
+from components.evaluate.wording import joint as joint_name
 
 PAIRS = 2
 FRAMES = 6

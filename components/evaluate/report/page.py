@@ -18,10 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from components.contracts.config import EvaluateStage, TrainStage
 from components.contracts.metrics import EnsembleRow, Metrics, Said, SaidOfClass, StreamRow
 from components.contracts.skeleton import STREAM_NAMES
+from components.evaluate import wording
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures.ensemble import Fused
 from components.evaluate.measures.tables import CONFIGURED
-from components.evaluate.report import wording
 from components.evaluate.report.figures import confused_strips
 from components.evaluate.report.matrix import matrix_picture
 from components.evaluate.report.pictures import accuracy_chart, loss_chart, reliability_picture, slopes, whiskers

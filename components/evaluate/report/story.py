@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from components.contracts.metrics import Gain, Metrics
 from components.contracts.skeleton import STREAM_NAMES, STREAMS
-from components.evaluate.report.wording import (
+from components.evaluate.wording import (
     counted,
     listed,
     money,
@@ -72,8 +72,12 @@ def _good(metrics: Metrics) -> str:
     return (
         f"{percent(headline.top1)} top-1 {recogniser(metrics)} after round {headline.round}: {headline.correct} of "
         f"{data.test_samples} test samples, 95\u202f% interval {span(headline.intervals.top1)}. Uniform "
-        f"guessing would reach {percent(1 / len(data.classes))}.{_learnt(metrics)}"
+        f"guessing would reach {percent(1 / len(data.classes))}{_baselines(metrics)}.{_learnt(metrics)}"
     )
+
+
+def _baselines(metrics: Metrics) -> str:
+    return "".join(f", {one.name} {percent(one.top1)}" for one in metrics.baselines)
 
 
 def _learnt(metrics: Metrics) -> str:
@@ -119,9 +123,10 @@ def _loop(metrics: Metrics) -> str:
 def _helped(metrics: Metrics) -> Answer:
     question, gain = "Did it help?", metrics.gain
     guidance, status = _guidance(metrics)
+    guess = _guess(metrics)
     if not gain:
-        return Answer(question, guidance, status)
-    return Answer(question, f"{guidance} {gained(gain)}", status)
+        return Answer(question, f"{guidance}{guess}", status)
+    return Answer(question, f"{guidance}{guess} {gained(gain)}", status)
 
 
 def gained(gain: Gain) -> str:
@@ -155,6 +160,22 @@ def _guidance(metrics: Metrics) -> tuple[str, str]:
     if effect.verdict == "loss":
         return f"The guidance gained nothing: {counts}, so the addressed ones fell less ({about}).", "warn"
     return f"The guidance gained nothing that can be told from chance: {counts} ({about}).", "warn"
+
+
+def _guess(metrics: Metrics) -> str:
+    """The agent's guess at its own effect, by the latest round after which it said something new."""
+    row = next((row for row in reversed(metrics.loop.rounds) if row.effect), None)
+    if row is None or row.effect is None:
+        return ""
+    effect = row.effect
+    ours, others = (after - before for before, after in (effect.addressed_recall, effect.others_recall))
+    sure = effect.interval.low > 0 or effect.interval.high < 0
+    return (
+        f" By class: after round {row.round} the recall of {counted(effect.addressed, 'class', 'classes')} that it "
+        f"addressed changed by {points(ours)} points, that of the {effect.others} others by {points(others)}: a "
+        f"difference of {points(effect.difference)}, 95\u202f% interval {points_span(effect.interval)}"
+        f"{'' if sure else ', which is within chance'}."
+    )
 
 
 def _confused(metrics: Metrics) -> str:

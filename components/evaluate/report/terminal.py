@@ -12,7 +12,7 @@ from components.contracts.metrics import EnsembleRow, Metrics, StreamRow
 from components.evaluate.measures.tables import CONFIGURED
 from components.evaluate.report.comparison import Comparison
 from components.evaluate.report.story import story
-from components.evaluate.report.wording import counted, p_value, percent, points, points_span, span
+from components.evaluate.wording import counted, p_value, percent, points, points_span, span
 
 _STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "dim", "ok": "green"}
 _SHOWN = 10
@@ -34,6 +34,8 @@ def print_report(metrics: Metrics, console: Console) -> None:
         console.print(
             f"Calibration error {before}; {after} with temperature {calibrated.temperature:.2f}, learnt from {known}"
         )
+    for advice in metrics.advice:
+        console.print(f"[bold]What next?[/] {escape(advice.text)}")
     if metrics.confused_pairs:
         console.print(_pairs(metrics))
     for check in metrics.checks:
