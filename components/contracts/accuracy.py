@@ -65,7 +65,7 @@ def recall(counts: Counts) -> npt.NDArray[np.float64]:
 
 
 def precision(counts: Counts) -> npt.NDArray[np.float64]:
-    """Share of each predicted class that was right, ``[classes]``; NaN where it was never predicted."""
+    """Share of each predicted class that was correct, ``[classes]``; NaN where it was never predicted."""
     return _share(counts.diagonal(), counts.sum(axis=0))
 
 

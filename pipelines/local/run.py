@@ -159,10 +159,10 @@ def _failure(display: Display, log: TextIO) -> Exception:
 
 
 def _publish(artifact: Path, home: Path, console: Console) -> Path:
-    metrics = report_contract.open(artifact).metrics["headline"]
+    headline = report_contract.open(artifact).metrics.headline
     for name in ("report.html", "metrics.json", report_contract.PREDICTIONS):
         shutil.copyfile(artifact / name, home / name)
-    console.print(f"ensemble of {', '.join(metrics['streams'])}: top-1 {metrics['top1']:.1%}", highlight=False)
+    console.print(f"ensemble of {', '.join(headline.streams)}: top-1 {headline.top1:.1%}", highlight=False)
     return home / "report.html"
 
 

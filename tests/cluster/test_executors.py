@@ -98,4 +98,4 @@ def test_a_replayed_task_gives_the_same_bytes(
 def test_a_report_was_made(whole: tuple[Driver, Path]) -> None:
     _, folder = whole
     (path,) = folder.glob("**/evaluate/report")
-    assert report.open(path).metrics["headline"]["streams"] == ["j"]
+    assert report.open(path).metrics.headline.streams == ["j"]

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_runs import Run, experiment, make_run
+from made_runs import Run, experiment, make_run, numbers
 
-from components.contracts import report
 from components.contracts.artifact import digest
 from components.evaluate.core import evaluate
 
@@ -46,7 +45,7 @@ def test_it_writes_the_report_of_the_core_and_prints_its_path(run: Run, config: 
     assert digest(tmp_path / "cli") == digest(tmp_path / "core")
     lines = done.stdout.splitlines()
     assert lines[-1] == f"{tmp_path / 'cli'}/report.html"
-    top1 = f"{report.open(tmp_path / 'cli').metrics['headline']['top1']:.1%}"
+    top1 = f"{numbers(tmp_path / 'cli')['headline']['top1']:.1%}"
     assert f"made: {top1} top-1, cross-subject" in done.stdout
     assert any("configured (j+b)" in line and top1 in line for line in lines)
 
@@ -55,7 +54,7 @@ def test_settings_replace_values(run: Run, config: Path, tmp_path: Path) -> None
     setting = ("--set", "evaluate.weights={j: 1, b: 0}")
     done = shell("run", "--config", config, *options(run), "--output", tmp_path / "r", *setting)
     assert done.returncode == 0, done.stderr
-    assert report.open(tmp_path / "r").metrics["headline"]["streams"] == ["j"]
+    assert numbers(tmp_path / "r")["headline"]["streams"] == ["j"]
 
 
 def test_a_mistake_is_one_line(run: Run, config: Path, tmp_path: Path) -> None:

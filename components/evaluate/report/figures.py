@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from components.contracts.constraints import Constraints
 from components.contracts.dataset import Dataset
+from components.contracts.metrics import Metrics
 from components.contracts.skeleton import Layout
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures.ensemble import Fused
-from components.evaluate.report.wording import joint as joint_name
+from components.evaluate.wording import joint as joint_name
 
 PAIRS = 2
 FRAMES = 6
@@ -57,7 +57,7 @@ class Strip:
     panels: tuple[Panel, ...]
 
 
-def confused_strips(inputs: Inputs, headline: Fused, metrics: dict[str, Any]) -> list[tuple[Strip, Strip]]:
+def confused_strips(inputs: Inputs, headline: Fused, metrics: Metrics) -> list[tuple[Strip, Strip]]:
     """Return, for the most confused pairs of classes, a mistaken sample and a recognised one of the other class.
 
     Of all that were mistaken, the one that the ensemble was surest about; of all recognised, likewise. Empty without
@@ -71,8 +71,8 @@ def confused_strips(inputs: Inputs, headline: Fused, metrics: dict[str, Any]) ->
     predicted = headline.probabilities.argmax(axis=1)
     numbers = {str(sample_id): number for number, sample_id in enumerate(packed.sample_ids)}
     found, seen = [], set()
-    for pair in metrics["confused_pairs"]:
-        true, other = pair["true"], pair["predicted"]
+    for pair in metrics.confused_pairs:
+        true, other = pair.true, pair.predicted
         right = np.flatnonzero((headline.labels == other) & (predicted == other))
         if frozenset((true, other)) in seen or not len(right):
             continue

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_runs import Run, experiment, make_run
+from made_runs import Run, experiment, make_run, numbers
 
 from components.contracts import report, scores
 from components.evaluate.core import evaluate
@@ -153,7 +153,7 @@ class TestForm:
 class TestContent:
     def test_headline(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
-        headline = report.open(tmp_path / "r").metrics["headline"]
+        headline = numbers(tmp_path / "r")["headline"]
         low, high = (f"{headline['intervals']['top1'][end] * 100:.1f}" for end in ("low", "high"))
         shown = f"{headline['top1'] * 100:.1f} % top-1 by the ensemble of 2 streams after round 2"
         assert f"{shown}: {headline['correct']} of 24 test samples, 95 % interval {low} to {high} %" in page.words
@@ -201,7 +201,7 @@ class TestContent:
 
     def test_the_matrix_says_its_counts(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
-        counts = report.open(tmp_path / "r").metrics["confusion"]
+        counts = numbers(tmp_path / "r")["confusion"]
         assert f"class 0 → class 0: {counts[0][0]} of 6" in page.words
         cells = [
             rect for rect in page.all("rect") if "fill-opacity" in rect and rect.get("class") in ("right", "wrong")

@@ -118,10 +118,11 @@ def test_weights_and_temperature_are_learnt_from_it(
     found = [made.scores for made in trained.values()]
     evaluate(stage, found, [made.confusion for made in trained.values()], [], tmp_path / "r", dataset=tiny_dataset)
     made = report.open(tmp_path / "r")
-    learnt = next(row for row in made.metrics["last"] if row["name"] == "learnt ensemble")
-    assert learnt["streams"] == ["j", "b"]
-    assert sum(learnt["weights"]) == pytest.approx(1, abs=1e-3)
-    assert made.metrics["calibration"]["held_out"]["samples"] == made.metrics["data"]["held_out_samples"] == HELD_OUT
+    learnt = next(row for row in made.metrics.last if row.name == "learnt ensemble")
+    assert learnt.streams == ["j", "b"]
+    assert sum(learnt.weights) == pytest.approx(1, abs=1e-3)
+    assert made.metrics.calibration.held_out is not None
+    assert made.metrics.calibration.held_out.samples == made.metrics.data.held_out_samples == HELD_OUT
     trained_on, good = (answer.text for answer in story(made.metrics)[:2])
     assert "42 samples of 6 classes, 12 of them held out from training" in trained_on
     assert "With weights learnt from 12 held-out training samples (j 0." in good
