@@ -99,10 +99,8 @@ def test_contracts_do_not_know_the_runtime() -> None:
 
 
 def test_only_train_imports_torch() -> None:
-    """And the text tower that may be chosen for the agent, which nothing imports before."""
-    tower = ROOT / "components" / "agent" / "text" / "clip.py"
     for path in SOURCES:
-        if not path.is_relative_to(ROOT / "components" / "train") and path != tower:
+        if not path.is_relative_to(ROOT / "components" / "train"):
             assert "torch" not in top_level(path), path
 
 

@@ -23,6 +23,7 @@ from components.agent.selector import select, unchanged
 from components.agent.text.encoder import load_encoder
 from components.contracts import confusion as confusions
 from components.contracts import constraints
+from components.contracts.agent_config import PACKAGED
 from components.contracts.config import AgentStage
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import ClassConstraint, Constraints
@@ -60,8 +61,10 @@ def run_round(
         StoppedError: the observer stopped the round; nothing is written.
     """
     stage = what.stage
+    if what.encoder is None and stage.agent.encoder != PACKAGED:
+        raise InputError(f"config: agent.encoder: {stage.agent.encoder!r} is not at hand")
     provider = _provider(stage, cache)
-    encoder = load_encoder(stage.agent)  # before anything is paid for
+    encoder = load_encoder(what.encoder, stage.agent.encoder)  # before anything is paid for
     planned = _plan(what)
     classes = _carry_out(planned, provider, what, observer)
     _log_summary(classes, planned.plan, what)
@@ -69,7 +72,8 @@ def run_round(
     result = Constraints(
         stage.data.layout, what.number, what.stream, encoder.name, tuple(classes), text, plan=planned.plan
     )
-    constraints.write(output, result, made_from=planned.made_from, config=stage)
+    made_from = planned.made_from | ({"encoder": encoder.sha256} if encoder.sha256 else {})
+    constraints.write(output, result, made_from=made_from, config=stage)
     for constraint in classes:
         CONSTRAINTS.labels(constraint.provenance.status).inc()
 

@@ -18,6 +18,7 @@ class Round:
         number: 0 for what stands before any training, r for what follows training round r.
         confusion: from round 1, the ``confusion`` artifact of training round ``number``.
         previous: from round 1, the ``constraints`` artifact that this training round used.
+        encoder: the folder of the text encoder that ``stage.agent.encoder`` names; ``None``: the packaged one.
     """
 
     stage: AgentStage
@@ -25,3 +26,4 @@ class Round:
     number: int = 0
     confusion: Path | None = None
     previous: Path | None = None
+    encoder: Path | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from components.agent import core
 from components.agent.round import Round
 from components.agent.service.client import ServiceClient
+from components.agent.text.fetch import encoder_at_hand
 from components.runtime.store import Documents
 
 
@@ -18,4 +19,5 @@ def make_round(what: Round, output: Path, *, agent_url: str = "", cache: Documen
     if agent_url:
         ServiceClient(agent_url).run_round(what, output)
     else:
-        core.run_round(what, output, cache=cache)
+        with encoder_at_hand(what) as ready:
+            core.run_round(ready, output, cache=cache)

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator, model_validator
 
 from components.contracts.section import Fraction, Positive, Section
 
+PACKAGED = "minilm"
+"""The text encoder that comes with the installation."""
+
 
 class Price(Section):
     """What a model charges per million tokens, in any one currency."""
@@ -42,8 +45,8 @@ class AgentConfig(Section):
     made them, and only the descriptions move. ``joint_weights``: ``binary`` gives every critical joint the weight 1,
     ``agreement`` the share of the class's answers so far, its prior among them, that named it.
 
-    ``encoder`` embeds the descriptions: ``minilm`` comes with the installation; ``clip`` is the text tower of the
-    open_clip model ``clip_model`` with the weights at ``clip_weights`` (a path or ``s3://`` URI).
+    ``encoder`` embeds the descriptions: ``minilm`` comes with the installation; anything else is the folder (a path
+    or ``s3://`` URI) of an ONNX sentence encoder: ``tokenizer.json`` and ``model.onnx``.
     """
 
     provider: Literal["offline", "openai"] = "offline"
@@ -65,9 +68,7 @@ class AgentConfig(Section):
     joints: Literal["fixed", "moving"] = "moving"
     max_joints: Positive = 12
     joint_weights: Literal["binary", "agreement"] = "binary"
-    encoder: Literal["minilm", "clip"] = "minilm"
-    clip_model: str = "ViT-B-32-quickgelu"
-    clip_weights: str | None = None
+    encoder: Annotated[str, Field(min_length=1)] = PACKAGED
 
     @field_validator("parameters")
     @classmethod
@@ -81,6 +82,4 @@ class AgentConfig(Section):
     def _complete(self) -> AgentConfig:
         if self.max_cost is not None and self.model not in self.prices:
             raise ValueError(f"max_cost: needs the price of model {self.model!r} in prices")
-        if self.encoder == "clip" and not self.clip_weights:
-            raise ValueError("encoder: 'clip' needs clip_weights, the path or URI of the model's weights")
         return self

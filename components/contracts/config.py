@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from unicodedata import category
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -20,6 +21,7 @@ from components.contracts.overrides import describe, merged, set_key
 from components.contracts.section import Fraction, Positive, Section
 from components.contracts.skeleton import load_layout
 
+LONGEST_CLASS_NAME = 200
 Stream = Literal["j", "b", "k", "jm", "bm", "km"]
 
 
@@ -72,6 +74,14 @@ class DataConfig(Section):
             raise ValueError(str(error)) from None
         return name
 
+    @field_validator("classes")
+    @classmethod
+    def _names_of_one_line(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for label, name in enumerate(names):
+            if problem := problem_of_name(name):
+                raise ValueError(f"class {label}: found {name[:LONGEST_CLASS_NAME]!a}, {problem}")
+        return names
+
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         if self.protocol not in self.protocols:
@@ -90,6 +100,23 @@ class DataConfig(Section):
     def chosen(self) -> Protocol:
         """The protocol in use."""
         return self.protocols[self.protocol]
+
+
+def problem_of_name(name: str) -> str:
+    """Return what is wrong with the name of a class; empty if nothing.
+
+    Names go into prompts, tables, logs and KFP's parameters: a line break adds lines to a prompt, and KFP takes
+    ``{{$`` for a placeholder of its own.
+    """
+    if len(name) > LONGEST_CLASS_NAME:
+        return f"at most {LONGEST_CLASS_NAME} characters expected"
+    if "{{$" in name:
+        return "expected a name without '{{$', which KFP replaces"
+    # Spaces of all kinds and the joiners of Persian, Hindi and emoji are parts of names, though not "printable".
+    visible = [character for character in name if not (category(character) == "Zs" or character in "\u200c\u200d")]
+    if not visible or not all(character.isprintable() for character in visible):
+        return "expected one line of printable text"
+    return ""
 
 
 class ModelConfig(Section):

@@ -1,4 +1,4 @@
-"""What asking costs: the estimate before a round, and the purse that a round's requests are paid from."""
+"""What asking costs, going by the length of a question: the estimate before a round."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def estimate(question: Question, config: AgentConfig) -> Estimate:
     """Return what one request about a class should cost; nothing with the offline provider."""
     if config.provider == "offline":
         return Estimate()
-    request: dict[str, Any] = {"messages": load_prompts().opening(question)}
+    request: dict[str, Any] = {"messages": load_prompts().first_turn(question)}
     if config.structured_output != "text":
         request["response_format"] = answer_schema(question)
     return estimate_request(request, config)
@@ -41,36 +41,3 @@ def cost(config: AgentConfig, prompt_tokens: int, completion_tokens: int) -> flo
     """Return the money for these tokens; ``None`` if the configured model has no price."""
     price = config.prices.get(config.model)
     return price.of(prompt_tokens, completion_tokens) if price else None
-
-
-class Purse:
-    """Keeps a round within its ``max_tokens`` and ``max_cost``, repair turns included.
-
-    A request is paid for by its estimate until its real usage is known, so that requests in flight together
-    cannot overdraw it; what may be overdrawn is by how much these last answers exceed their estimates.
-    """
-
-    def __init__(self, config: AgentConfig) -> None:
-        self._config = config
-        self._prompt = 0
-        self._completion = 0
-
-    def reserve(self, estimated: Estimate) -> str:
-        """Set the estimate aside; where it does not fit, do nothing and return the limit in words."""
-        prompt, completion = self._prompt + estimated.prompt_tokens, self._completion + estimated.completion_tokens
-        limits = self._config
-        if limits.max_tokens is not None and prompt + completion > limits.max_tokens:
-            return f"max_tokens ({limits.max_tokens})"
-        if limits.max_cost is not None and (cost(limits, prompt, completion) or 0.0) > limits.max_cost:
-            return f"max_cost ({limits.max_cost:g})"
-        self._prompt, self._completion = prompt, completion
-        return ""
-
-    def release(self, estimated: Estimate) -> None:
-        """Give a reserved estimate back."""
-        self.pay(-estimated.prompt_tokens, -estimated.completion_tokens)
-
-    def pay(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Take what an answer has really cost, now or when it was put into the cache."""
-        self._prompt += prompt_tokens
-        self._completion += completion_tokens

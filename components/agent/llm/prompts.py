@@ -25,7 +25,7 @@ class Prompts:
     question: str
     repair: str
 
-    def opening(self, question: Question) -> list[Message]:
+    def first_turn(self, question: Question) -> list[Message]:
         """Return the messages that ask one question."""
         values: dict[str, Any] = {**asdict(question), "joint_names": load_layout(question.layout).joints}
         return [

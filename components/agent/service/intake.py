@@ -13,6 +13,7 @@ from components.agent.llm.prompts import load_prompts
 from components.agent.round import Round
 from components.agent.service.messages import Files, Reference, RoundRequest, RoundStatus, pack, unpack
 from components.contracts import constraints
+from components.contracts.agent_config import PACKAGED
 from components.contracts.artifact import digest, digest_of
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError, SkeletonAgentError
@@ -22,13 +23,13 @@ from components.runtime.store import store_for
 def check_endpoint(config: AgentConfig, allowed: tuple[str, ...]) -> None:
     """Refuse an endpoint that the operator did not name: whoever may choose it could have our key sent there.
 
-    Nor may a client have a file of this machine opened: weights of a text encoder come from a bucket, as artifacts do.
+    Nor may a client have a file of this machine opened: a text encoder comes from a bucket, as artifacts do.
 
     Raises:
-        InputError: it is not among ``allowed``, or ``clip_weights`` is a plain path.
+        InputError: it is not among ``allowed``, or ``encoder`` is a plain path.
     """
-    if config.encoder == "clip" and "://" not in (config.clip_weights or ""):
-        raise InputError(f"config: agent.clip_weights: found {config.clip_weights!r}; a service takes s3://bucket/key")
+    if config.encoder != PACKAGED and "://" not in config.encoder:
+        raise InputError(f"config: agent.encoder: found {config.encoder!r}; a service takes s3://bucket/folder")
     url = config.base_url or HOSTED_URL
     if config.provider == "openai" and url not in allowed:
         names = ", ".join(allowed) or "none"

@@ -19,6 +19,7 @@ from components.agent.providers import LOGGER, Reply, StoppedError
 from components.agent.service.book import Book, DamagedError
 from components.agent.service.intake import check_endpoint, local_inputs
 from components.agent.service.messages import JobState, RoundRequest, RoundStatus
+from components.agent.text.fetch import encoder_at_hand
 from components.contracts.config import AgentConfig
 from components.contracts.errors import SkeletonAgentError
 from components.runtime.store import Claim
@@ -274,8 +275,8 @@ class Workers:
 
     def _make(self, request: RoundRequest, output: Path, job: Job) -> None:
         check_endpoint(request.stage.agent, self._allowed)  # another replica may have let it in
-        with local_inputs(request) as inputs:
-            run_round(inputs, output, cache=self._book.memory, observer=job)
+        with local_inputs(request) as inputs, encoder_at_hand(inputs) as ready:
+            run_round(ready, output, cache=self._book.memory, observer=job)
 
     def _finished(self, job: Job) -> RoundStatus:
         number = job.status.id

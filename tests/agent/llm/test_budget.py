@@ -9,7 +9,8 @@ import pytest
 from agent_helpers import NW_UCLA, QUESTION, Endpoint, Scene, ask, completion, good
 
 from components.agent.core import plan_of_round, run_round
-from components.agent.llm.budget import ANSWER_TOKENS, Purse, estimate
+from components.agent.llm.budget import ANSWER_TOKENS, estimate
+from components.agent.llm.ledger import BudgetLedger
 from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.config import AgentConfig, Price
@@ -35,24 +36,24 @@ class TestEstimate:
         assert estimate(QUESTION, without).prompt_tokens < estimate(QUESTION, with_schema).prompt_tokens
 
 
-class TestPurse:
+class TestLedger:
     def test_reserved_tokens_are_spoken_for(self) -> None:
-        purse, request = Purse(AgentConfig(max_tokens=100)), Estimate(prompt_tokens=30, completion_tokens=20)
-        assert purse.reserve(request) == purse.reserve(request) == ""
-        assert purse.reserve(request) == "max_tokens (100)"
-        purse.release(request)
-        assert purse.reserve(request) == ""
+        ledger, request = BudgetLedger(AgentConfig(max_tokens=100)), Estimate(prompt_tokens=30, completion_tokens=20)
+        assert ledger.reserve(request) == ledger.reserve(request) == ""
+        assert ledger.reserve(request) == "max_tokens (100)"
+        ledger.settle(request)
+        assert ledger.reserve(request) == ""
 
     def test_money(self) -> None:
         prices = {"m": Price(prompt=0, completion=1e6)}
-        purse = Purse(AgentConfig(model="m", max_cost=5, prices=prices))
-        purse.pay(1000, 4)
-        assert purse.reserve(Estimate(completion_tokens=1)) == ""
-        assert purse.reserve(Estimate(completion_tokens=1)) == "max_cost (5)"
+        ledger = BudgetLedger(AgentConfig(model="m", max_cost=5, prices=prices))
+        ledger.remembered(1000, 4)
+        assert ledger.reserve(Estimate(completion_tokens=1)) == ""
+        assert ledger.reserve(Estimate(completion_tokens=1)) == "max_cost (5)"
 
 
 class TestRounds:
-    def test_repairs_do_not_overdraw_the_purse(self, endpoint: Endpoint) -> None:
+    def test_repairs_do_not_overdraw_the_budget(self, endpoint: Endpoint) -> None:
         endpoint.default = completion("nonsense")
         questions = [replace(QUESTION, name=name) for name in NW_UCLA]
         replies = ask(endpoint, *questions, max_tokens=2000, concurrency=1)

@@ -30,9 +30,10 @@ ROUND = """
 import sys
 from pathlib import Path
 from components.agent.core import run_round
+from components.agent.round import Round
 from components.contracts.config import AgentStage, parse_section
 stage = parse_section(AgentStage, Path('stage.json').read_text())
-run_round(stage, Path(sys.argv[1]), cache=Path('memory'))
+run_round(Round(stage), Path(sys.argv[1]), cache=Path('memory'))
 """
 
 

@@ -62,7 +62,7 @@ class TestRequest:
         assert scripted(endpoint, served).model == "model.gguf"
 
     def test_prompt_tells_what_the_question_holds(self) -> None:
-        system, user = load_prompts().opening(replace(QUESTION, dimensions="2d+score", max_persons=2))
+        system, user = load_prompts().first_turn(replace(QUESTION, dimensions="2d+score", max_persons=2))
         assert system["role"] == "system"
         for part in (
             "throw",
@@ -74,7 +74,7 @@ class TestRequest:
             "at most 12",
         ):
             assert part in user["content"]
-        assert "confuses" not in load_prompts().opening(replace(QUESTION, rivals=()))[1]["content"]
+        assert "confuses" not in load_prompts().first_turn(replace(QUESTION, rivals=()))[1]["content"]
 
     def test_key_goes_into_the_header_only(self, endpoint: Endpoint) -> None:
         scripted(endpoint, good())
@@ -254,7 +254,7 @@ class TestForms:
     def test_schema_never_does_without(self, endpoint: Endpoint) -> None:
         endpoint.default = failure(400, "response_format is not supported")
         reply = ask(endpoint, structured_output="schema")[0]
-        assert reply.note == "HTTP 400: response_format is not supported"
+        assert reply.note == f"HTTP 400: response_format is not supported ({endpoint.url})"
         assert ["response_format" in request for _, request, _ in endpoint.requests] == [True]
 
 
@@ -301,8 +301,8 @@ class TestFaultsThatStay:
             (failure(429, "pay", code="insufficient_quota"), 1, "HTTP 429: the quota is used up"),
             (failure(429, "later", headers={"Retry-After": "3600"}), 1, "HTTP 429: later"),
             (failure(400, f"bad {KEY}"), 2, "HTTP 400: bad ***"),
-            (failure(500, "oops"), ATTEMPTS, "HTTP 500: oops"),
-            (raw(200, "<html>", kind="text/html"), ATTEMPTS, f"the body is not JSON, {ATTEMPTS} tries"),
+            (failure(500, "oops"), ATTEMPTS + 1, "HTTP 500: oops"),
+            (raw(200, "<html>", kind="text/html"), ATTEMPTS, f"the body is not JSON, {ATTEMPTS} tries (http"),
         ],
         ids=["key", "denied", "model", "quota", "far-retry-after", "rejected", "500", "html"],
     )
@@ -317,12 +317,12 @@ class TestFaultsThatStay:
         endpoint.default = failure(429, "pay", code="insufficient_quota")
         replies = ask(endpoint, *(replace(QUESTION, name=name) for name in NW_UCLA), concurrency=1)
         assert len(endpoint.requests) == 1
-        assert replies[-1].note == "not sent: HTTP 429: the quota is used up"
+        assert replies[-1].note == f"not sent: HTTP 429: the quota is used up: pay ({endpoint.url})"
 
     def test_an_outage_ends_the_asking(self, endpoint: Endpoint) -> None:
         endpoint.default = failure(502)
         ask(endpoint, *(replace(QUESTION, name=name) for name in NW_UCLA), concurrency=1)
-        assert len(endpoint.requests) == 3 * ATTEMPTS
+        assert len(endpoint.requests) == 3 * ATTEMPTS + 1  # one of them in words
 
     def test_a_stalling_server_runs_into_the_time_out(self, endpoint: Endpoint) -> None:
         release = Event()
