@@ -21,10 +21,10 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
-from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
+from components.contracts.artifact import WRITE_FAILURES, Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import DataConfig
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.contracts.skeleton import Layout, load_layout
 
 SCHEMA = Schema("dataset", 1, 1)
@@ -192,7 +192,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", at=path) from None
+        kind = ResourceError if error.errno in WRITE_FAILURES else InputError
+        raise kind(f"cannot be written: {error.strerror or error}", at=path) from None
 
 
 def _npy_header(header: dict[str, Any]) -> bytes:

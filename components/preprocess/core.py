@@ -9,10 +9,10 @@ from pathlib import Path
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Writer
 from components.contracts.errors import InputError
+from components.preprocess.packing import Prepared, prepared
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.files import digest
-from components.preprocess.readers.source import Source
-from components.preprocess.workers import Prepared, prepared
+from components.preprocess.readers.samples import Source
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 
@@ -40,7 +40,7 @@ def preprocess(
         config: what the input holds and how to normalise it.
         output: the directory of the ``dataset`` artifact.
         expected_sha256: refuse the source unless it has this SHA-256 (hex; of a folder: see ``files.digest``).
-        processes: how many pack samples; None: see ``workers.prepared``.
+        processes: how many pack samples; None: see ``packing.prepared``.
 
     Raises:
         InputError: the source as a whole cannot be used, or a split of a protocol keeps no sample.

@@ -17,7 +17,7 @@ from components.contracts import dataset
 from components.contracts.artifact import MANIFEST, sha256_file
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
-from components.preprocess.readers.source import LARGEST_SAMPLE, Sample, fault
+from components.preprocess.readers.samples import LARGEST_SAMPLE, Sample, fault
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout, load_layout
 from components.preprocess.readers.choose import Format, open_source
-from components.preprocess.readers.source import ABSENT, Sample, fingerprint
+from components.preprocess.readers.samples import ABSENT, Sample, fingerprint
 
 ROLES = ("train", "val", "test", "dev", "eval")
 LAYOUTS = {(25, 3): "ntu25", (20, 3): "kinect20", (15, 3): "sbu15", (17, 2): "coco17", (18, 2): "openpose18"}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
-from components.preprocess.readers.source import ABSENT, Sample
+from components.preprocess.readers.samples import ABSENT, Sample
 
 FRAMES = 8
 PANEL = 1.7

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from components.contracts.config import DataConfig, KineticsConfig
 from components.contracts.errors import InputError
 from components.preprocess.readers import ntu, pyskl, uav
-from components.preprocess.readers.files import Files, Folder, Member, SingleFile, open_files
+from components.preprocess.readers.files import Folder, SingleFile, open_files
 from components.preprocess.readers.kinetics import KineticsIndex
-from components.preprocess.readers.source import Source
+from components.preprocess.readers.members import Files, Member
+from components.preprocess.readers.samples import Source
 from components.preprocess.readers.unlabelled import Unlabelled
 from components.runtime.pickled.records import Records, load_streamed
 from components.runtime.pickled.unpickler import load_data

@@ -19,7 +19,7 @@ from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.ntu import TRAINING_SUBJECTS, motion
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 
 NAME = "S001C001P001R001A001"
 

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
-from components.contracts.errors import InputError
+from components.contracts.errors import ResourceError
 from components.preprocess.normalise import normalise
-from components.preprocess.readers.source import Sample, Source, fault, fingerprint
+from components.preprocess.readers.samples import Sample, Source, fault, fingerprint
 
 FEW = 500
 """Below so many records, other processes would take longer to start than to help."""
@@ -58,7 +58,7 @@ def prepared(source: Source, config: DataConfig, processes: int | None = None) -
             for few records or where a process cannot be forked (outside of Linux).
 
     Raises:
-        InputError: a process was killed.
+        ResourceError: a process was killed.
     """
     if processes is None:
         many = sys.platform == "linux" and source.expected >= FEW
@@ -81,7 +81,7 @@ def _spread(source: Source, config: DataConfig, processes: int) -> Generator[Pre
         while awaited:
             yield from awaited.popleft().result()
     except BrokenProcessPool:
-        raise InputError("a process that packs samples was killed: is there enough memory?") from None
+        raise ResourceError("a process that packs samples was killed: is there enough memory?") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
