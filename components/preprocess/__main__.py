@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contracts import dataset
+from components.contracts.data_config import Format
 from components.preprocess.core import preprocess
 from components.preprocess.inspect import inspection
 from components.preprocess.inspect.report import printable, show
-from components.preprocess.readers.choose import Format
 from components.runtime.cli import Exchange, application, read_experiment
 from components.runtime.cli import run as run_application
 from components.runtime.metrics import serve_metrics

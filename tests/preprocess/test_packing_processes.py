@@ -30,6 +30,7 @@ NTU = {
     "normalisation": "body",
     "protocols": {"xsub": {"train": "xsub_train", "test": "xsub_val"}},
     "protocol": "xsub",
+    "accept": ["class-without-training", "joint-order"],
 }
 
 

@@ -9,7 +9,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from components.preprocess.inspect.inspection import Holdings
+from components.contracts.skeleton import load_layout
+from components.preprocess.inspect import guess
+from components.preprocess.inspect.inspection import LAYOUTS, Holdings
 
 SHOWN_CLASSES = 30
 SHOWN_SPLITS = 6
@@ -28,10 +30,43 @@ def show(found: Holdings, name: str) -> None:
     console.print(f"persons: {persons or 'none'}")
     if found.frames:
         console.print(f"frames: {_spread(found.frames.values())}, {sum(found.frames.values())} in all")
+    _show_layout(found, console)
     _show_splits(found, console)
     _show_classes(found, console)
     _show_faults(found, console)
     _show_copies(found, console)
+    _show_doubts(found, console)
+
+
+def _show_layout(found: Holdings, console: Console) -> None:
+    """Print the layouts that have the data's number of joints, and the joint order of the likeliest."""
+    if found.form is None:
+        return
+    names = guess.candidates(found)
+    if not names:
+        console.print(f"layout: none that ships with us has {found.form[0]} joints; see contracts/layouts/README.md")
+        return
+    others = f"; {', '.join(names[1:])} have as many joints" if len(names) > 1 else ""
+    console.print(f"layout: {names[0]}{others}. Its joint order:")
+    order = ", ".join(f"{number} {joint}" for number, joint in enumerate(load_layout(names[0]).joints))
+    console.print(f"  {order}")
+
+
+def _show_doubts(found: Holdings, console: Console) -> None:
+    names = guess.candidates(found)
+    usual = next((name for name in (LAYOUTS.get(found.form[:2]) if found.form else None,) if name), None)
+    layout = usual or (names[0] if names else None)
+    for doubt in guess.doubts(found, layout) if layout and found.labels else ():
+        style = "bold red" if doubt.severity == "stop" else "yellow"
+        console.print(
+            f"{'DOUBTFUL' if doubt.severity == 'stop' else doubt.severity} {doubt.code}: {doubt.line()}", style=style
+        )
+    if found.empty:
+        worst = sorted(found.empty, key=lambda name: -found.empty[name] / found.frames[name])
+        shown = ", ".join(f"{printable(name)} {found.empty[name]}/{found.frames[name]}" for name in worst[:SHOWN_IDS])
+        console.print(
+            f"{sum(found.empty.values())} frames of {len(worst)} samples show nobody: {shown}", style="yellow"
+        )
 
 
 def _spread(values: Iterable[int]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from components.contracts.config import DataConfig, KineticsConfig
+from components.contracts.data_config import Format
 from components.contracts.errors import InputError
 from components.preprocess.readers import ntu, pyskl, uav
 from components.preprocess.readers.files import Folder, SingleFile, open_files
@@ -17,7 +18,6 @@ from components.preprocess.readers.unlabelled import Unlabelled
 from components.runtime.pickled.records import Records, load_streamed
 from components.runtime.pickled.unpickler import load_data
 
-Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"]
 KPFILES = "kpfiles"
 PICKLES = (".pkl", ".pickle")
 
