@@ -228,8 +228,9 @@ def test_twins_across_splits_are_counted_and_said(tmp_path: Path, warnings_of: l
     run(tmp_path, value, protocols=protocols)
     assert dataset.verify(tmp_path / "out").about["leaks"] == {"plain": 0, "leaky": 1, "same": 2}
     assert [line.partition(";")[0] for line in warnings_of if "byte-equal" in line] == [
-        "leak: protocol leaky: 1 of 2 test samples (twin_test) are byte-equal to training ones (train): accuracy overstated",
-        "leak: protocol same: 2 of 2 test samples (shared) are byte-equal to training ones (train): accuracy overstated",
+        "leak: protocol leaky: 1 of 2 test samples (twin_test) are byte-equal to training ones (train): "
+        "accuracy overstated",
+        "leak: protocol same: 2 of 2 test samples (shared) are byte-equal to training ones (train): accuracy overstated",  # noqa: E501
     ]
 
 

@@ -66,4 +66,6 @@ def doubts(found: Holdings, layout: str) -> list[Doubt]:
     config = assumed(found, layout)
     survey = Survey(Counter(found.labels.values()), set(found.labels), found.labels, {}, found.glimpses)
     splits = {**dict.fromkeys((s for p in config.protocols.values() for s in (p.train, p.test)), ()), **found.splits}
-    return survey.doubts(config, splits, {})
+    named = survey.doubts(config, splits, {})
+    # Without a list of classes, those without a sample are the ones between the labels.
+    return named if len(set(found.labels.values())) > 1 else [one for one in named if not one.code.startswith("class-")]

@@ -61,18 +61,16 @@ def _affixes(unknown: Sequence[str], by_plain: Mapping[str, list[str]]) -> list[
 
 
 def id_doubts(splits: Mapping[str, Sequence[str]], known: Collection[str], config: DataConfig) -> list[Doubt]:
-    """Return the splits of the protocols whose ids differ from the samples' only in how they are written."""
-    doubts = []
-    used = {split for protocol in config.protocols.values() for split in (protocol.train, protocol.test)}
-    for split in sorted(used & splits.keys()):
-        found = loose_matches(splits[split], known)
-        if not found:
-            continue
-        wanted, sample_id = next(iter(found.items()))
-        text = (
-            f"{len(found)} of {len(splits[split])} ids of split {split!r} differ from the samples' only in how they "
-            f"are written: {wanted!r} in the split, {sample_id!r} among the samples"
-        )
-        grave = len(found) > NOTICEABLE * len(splits[split])
-        doubts.append(Doubt("ids-differ", "stop" if grave else "warning", text, "set data.match_ids: loose"))
-    return doubts
+    """Return the doubt that ids of the protocols' splits differ from the samples' only in how they are written."""
+    used = dict.fromkeys(split for protocol in config.protocols.values() for split in (protocol.train, protocol.test))
+    wanted = list(dict.fromkeys(sample_id for split in used for sample_id in splits.get(split, ())))
+    found = loose_matches(wanted, known)
+    if not found:
+        return []
+    written, sample_id = next(iter(found.items()))
+    text = (
+        f"{len(found)} of {len(wanted)} ids of the splits differ from the samples' only in how they are written: "
+        f"{written!r} in a split, {sample_id!r} among the samples"
+    )
+    grave = len(found) > NOTICEABLE * len(wanted)
+    return [Doubt("ids-differ", "stop" if grave else "warning", text, "set data.match_ids: loose")]

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from components.contracts.skeleton import load_layout
 from components.preprocess.inspect import guess
-from components.preprocess.inspect.inspection import LAYOUTS, Holdings
+from components.preprocess.inspect.inspection import Holdings
 
 SHOWN_CLASSES = 30
 SHOWN_SPLITS = 6
@@ -19,8 +19,8 @@ SHOWN_IDS = 3
 LONGEST_TEXT = 300
 
 
-def show(found: Holdings, name: str) -> None:
-    """Print the whole report to stdout."""
+def show(found: Holdings, name: str, layout: str | None = None) -> None:
+    """Print the whole report to stdout; what is doubtful is told for ``layout``, else for the likeliest one."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(f"{name}: {found.kind}, {len(found.labels)} samples, {len(set(found.labels.values()))} classes")
     for (joints, channels, scored), count in found.forms.most_common():
@@ -35,7 +35,7 @@ def show(found: Holdings, name: str) -> None:
     _show_classes(found, console)
     _show_faults(found, console)
     _show_copies(found, console)
-    _show_doubts(found, console)
+    _show_doubts(found, layout, console)
 
 
 def _show_layout(found: Holdings, console: Console) -> None:
@@ -52,10 +52,9 @@ def _show_layout(found: Holdings, console: Console) -> None:
     console.print(f"  {order}")
 
 
-def _show_doubts(found: Holdings, console: Console) -> None:
+def _show_doubts(found: Holdings, layout: str | None, console: Console) -> None:
     names = guess.candidates(found)
-    usual = next((name for name in (LAYOUTS.get(found.form[:2]) if found.form else None,) if name), None)
-    layout = usual or (names[0] if names else None)
+    layout = layout or (names[0] if names else None)
     for doubt in guess.doubts(found, layout) if layout and found.labels else ():
         style = "bold red" if doubt.severity == "stop" else "yellow"
         console.print(
