@@ -13,7 +13,7 @@ from made_artifacts import EPOCH, EXPERIMENT, KINDS, MADE_FROM, Kind, made_metri
 
 from components.contracts import artifact, checkpoint, confusion, constraints, dataset, report, scores
 from components.contracts.artifact import MANIFEST, Schema, digest, digest_of
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 every_file = pytest.mark.parametrize(
@@ -257,7 +257,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(kind.module, "seal", fail)
-        with pytest.raises((OSError, InputError), match="No space left"):
+        with pytest.raises((OSError, ResourceError), match="No space left"):
             kind.write(tmp_path / "target")
         assert list(tmp_path.iterdir()) == []
 
@@ -271,7 +271,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(artifact, "sha256_file", fail)
-        with pytest.raises((OSError, InputError), match="No space left"):
+        with pytest.raises((OSError, ResourceError), match="No space left"):
             kind.write(made, 1)
         monkeypatch.undo()
         kind.module.open(made)

@@ -65,7 +65,7 @@ def refusal(overrides: dict[str, Any] | None = None, **changes: Any) -> str:
         ({"streams": ["x"]}, "streams.0: Input should be 'j', 'b', 'k', 'jm', 'bm' or 'km' (found 'x')"),
         ({"streams": []}, "streams"),
         ({"rounds": 5}, "rounds: found 5, expected at most train.epochs (4)"),
-        ({"data__layout": "ntu24"}, "data.layout: layout: found 'ntu24', expected one of coco17, coco20"),
+        ({"data__layout": "ntu24"}, "data.layout: layout: found 'ntu24', expected one of azure32, coco17, coco20"),
         ({"data__protocol": "q"}, "data: protocol: found 'q', expected one of p"),
         ({"data__classes": ["a", "a"]}, "a name stands twice"),
         ({"data__classes": ["a"]}, "data.classes"),

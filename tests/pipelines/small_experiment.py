@@ -25,13 +25,21 @@ data:
 model: {{width: 8, blocks: 2, inflate_at: [1], subsets: 4}}
 train: {{epochs: 2, batch: 12, frames: 16, test_clips: 1}}
 """
+STANDING = np.array(
+    [
+        *([0, 1.6, 0], [0, 1.4, 0], [0, 1.1, 0]),
+        *([0.2, 1.4, 0], [0.3, 1.1, 0], [0.3, 0.8, 0.1], [-0.2, 1.4, 0], [-0.3, 1.1, 0], [-0.3, 0.8, 0.1]),
+        *([0.1, 0.9, 0], [0.1, 0.5, 0], [0.1, 0.1, 0], [-0.1, 0.9, 0], [-0.1, 0.5, 0], [-0.1, 0.1, 0]),
+    ]
+)
+"""The joints of ``sbu15``."""
 HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": (5, 8)}
 
 
 def write_pickle(path: Path, *, joints: int = 15, frames: int = 12) -> Path:
     """Write 24 sequences of standing bodies that raise a hand."""
     random = np.random.default_rng(0)
-    body = random.normal(size=(joints, 3))
+    body = np.resize(STANDING, (joints, 3))
     annotations: list[dict[str, Any]] = []
     for number in range(24):
         label = number % len(CLASSES)

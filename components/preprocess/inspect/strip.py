@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 from components.runtime import drawing
 
 FRAMES = 8

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from components.contracts.config import DataConfig, KineticsConfig
+from components.contracts.data_config import Format
 from components.contracts.errors import InputError
 from components.preprocess.readers import ntu, pyskl, uav
-from components.preprocess.readers.files import Files, Folder, Member, SingleFile, open_files
+from components.preprocess.readers.files import Folder, SingleFile, open_files
 from components.preprocess.readers.kinetics import KineticsIndex
-from components.preprocess.readers.source import Source
+from components.preprocess.readers.members import Files, Member
+from components.preprocess.readers.samples import Source
 from components.preprocess.readers.unlabelled import Unlabelled
 from components.runtime.pickled.records import Records, load_streamed
 from components.runtime.pickled.unpickler import load_data
 
-Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"]
 KPFILES = "kpfiles"
 PICKLES = (".pkl", ".pickle")
 

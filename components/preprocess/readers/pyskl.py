@@ -13,7 +13,7 @@ import numpy as np
 
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
-from components.preprocess.readers.source import Sample, Source
+from components.preprocess.readers.samples import Sample, Source
 from components.runtime.pickled.records import Records
 
 

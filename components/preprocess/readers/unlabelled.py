@@ -19,7 +19,7 @@ from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.readers.pyskl import image_size, kind
-from components.preprocess.readers.source import Sample, Source
+from components.preprocess.readers.samples import Sample, Source
 from components.runtime.pickled.unpickler import load_data
 
 _SUFFIXES = {".npy": "NumPy array", ".json": "JSON", ".pkl": "pickle", ".pickle": "pickle"}
