@@ -48,7 +48,7 @@ settings  = $(foreach setting,$(SET),--set '$(setting)')
 .DEFAULT_GOAL := help
 .PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz install-llm \
 	bench-agent bench-preprocess bench-recogniser bench-loop bench-report \
-	images base-image run-docker compose test-containers bench-s3 bench-containers
+	images base-image run-docker test-containers bench-s3 bench-containers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -75,11 +75,6 @@ run-docker: $(INSTALL) ## the same in containers, the agent as a service (first:
 	@$(BIN)/python -m pipelines run --containers --root runs/containers $(if $(DATA),--data '$(DATA)') \
 		$(if $(CONFIG),--config '$(CONFIG)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
 		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
-
-compose: $(INSTALL) ## the stages one by one in containers that share only a bucket, beside an S3 server of its own; takes DATA, CONFIG, SET
-	@$(BIN)/python tests/runtime/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Subnet}}') lab \
-		$(BIN)/python -m pipelines compose --to s3://lab/compose $(if $(DATA),--data '$(DATA)') \
-		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
 
 compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]
 	@$(BIN)/python -m pipelines compile --output '$(OUTPUT)' $(if $(ROUNDS),--rounds $(ROUNDS)) \

@@ -74,35 +74,6 @@ def run(
     print(report)
 
 
-@app.command("compose")
-def compose_pipeline(
-    to: Annotated[str, typer.Option(help="Prefix for everything: s3://bucket/prefix; the environment has the server.")],
-    data: Data = None,
-    config: Config = None,
-    set_: Settings = None,
-    root: Annotated[Path, typer.Option(help="Folder for the report and the log.")] = Path("runs/compose"),
-) -> None:
-    """Run each stage in a container that shares nothing with the others but a bucket; print the report's path.
-
-    Everything is a command line of a stage on `s3://` URIs; the agent is a service beside them. The report has the
-    same bytes as that of `run`.
-
-    **Example**
-
-        S3_ENDPOINT=http://172.17.0.1:8333 python -m pipelines compose --to s3://lab/trial
-    """
-    from pipelines.local.compose import compose  # only who uses an engine pays for the import of its client
-
-    console = Console(file=sys.stderr)
-    data, config = _inputs(data, config, root, console)
-    try:
-        report = compose(Request(data, config, parse_settings(set_ or []), root), to, console)
-    except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(report)
-
-
 @app.command("compile")
 def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),

@@ -1,7 +1,7 @@
 """Where the tasks of a local run are containers: KFP's Docker runner with our images.
 
 The agent is a service beside them, which alone knows the key of the LLM. The tasks share the folder of the run's
-artifacts with this machine, as KFP's local runner wants it; ``pipelines.local.compose`` shares nothing.
+artifacts with this machine, as KFP's local runner wants it.
 """
 
 from __future__ import annotations
