@@ -32,14 +32,14 @@ _INHERITED = (events.VARIABLE, RESUME_VARIABLE, "OMP_NUM_THREADS", "MALLOC_MMAP_
 
 
 @contextlib.contextmanager
-def containers(request: Request, experiment: Experiment) -> Iterator[Workplace]:
+def containers(request: Request, experiment: Experiment, home: Path) -> Iterator[Workplace]:
     """Run each task in a container of its stage's image, and the agent as a service that they call.
 
     Raises:
         InputError: there is no engine, or an image is missing or old.
     """
     root = request.root.resolve()
-    home, artifacts, service = root / experiment.name, root / "artifacts", root / "agent"
+    home, artifacts, service = home.resolve(), root / "artifacts", root / "agent"
     shared = [artifacts, home / "resume", home / "events.jsonl"]
     token = secrets.token_hex(16)
     with Engine(str(home)) as engine:

@@ -40,7 +40,8 @@ from pipelines.demo import write_demo
 from pipelines.images import STAGES
 from pipelines.local.containers import AGENT_URL, agent_service
 from pipelines.local.engine import Engine
-from pipelines.local.run import Request, StageError, only_run, threads
+from pipelines.local.folders import only_run
+from pipelines.local.run import Request, StageError, threads
 
 _STORE = (
     "S3_ENDPOINT",

@@ -10,7 +10,7 @@ from command_lines import command_lines
 from rich.console import Console
 
 from components.contracts.config import load_experiment
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from pipelines.local.engine import Engine
 from pipelines.local.run import Request
 
@@ -50,6 +50,6 @@ def test_a_store_that_containers_cannot_reach_is_refused(monkeypatch: pytest.Mon
 
 def test_without_an_engine_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    with pytest.raises(InputError, match=r"^no container engine: [^\n]+ start one") as caught:
+    with pytest.raises(ResourceError, match=r"^no container engine: [^\n]+ start one") as caught:
         Engine("trial")
     assert "\n" not in str(caught.value)
