@@ -61,7 +61,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--root: {path.parent}: cannot be written: {error.strerror}") from None
+        raise InputError(f"--root: {path}: cannot be written: {error.strerror}") from None
 
 
 @contextlib.contextmanager
@@ -102,6 +102,7 @@ def own_folder(root: Path, record: Record) -> Iterator[Path]:
     """
     if record.experiment in RESERVED:
         raise InputError(f"name: found {record.experiment!r}, which lies beside the runs in {root}; choose another")
+    make_folder(root)
     homes = _homes(root, record.experiment)
     for home in homes:
         known = read_record(home)

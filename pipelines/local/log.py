@@ -14,19 +14,22 @@ from pathlib import Path
 from typing import TextIO
 
 _CACHE_HIT = re.compile(r"Task (\S+?)(?:-\d+)? cache hit")
+_NOISE = re.compile(r"^.*(?:Applying expression selector|After expression selector).*\n?", re.MULTILINE)
+_LONG = re.compile(r"^(.{600}).+$", re.MULTILINE)
+"""KFP prints the whole configuration for every task and again for each of its fields."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class PlainLog(io.TextIOBase):
-    """A text file into which nothing gets that only a terminal understands."""
+    """A text file without what only a terminal understands, and without KFP's copies of the configuration."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._file = path.open("w", encoding="utf-8", errors="replace", buffering=1)
 
     def write(self, text: str) -> int:
-        """Write text without its colours."""
-        self._file.write(_COLOUR.sub("", text))
+        """Write text without its colours; a line is cut after 600 characters."""
+        self._file.write(_LONG.sub(r"\1 …", _NOISE.sub("", _COLOUR.sub("", text))))
         return len(text)
 
     def flush(self) -> None:
