@@ -61,7 +61,11 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--root: {path}: cannot be written: {error.strerror}") from None
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot be written: {error.strerror}; name another folder with --root (make: ROOT=)", at=path)
 
 
 @contextlib.contextmanager
@@ -71,7 +75,7 @@ def locked(home: Path) -> Iterator[bool]:
     try:
         lock = (home / "lock").open("w")
     except OSError as error:
-        raise InputError(f"--root: {home}: cannot be written: {error.strerror}") from None
+        raise _unwritable(home, error) from None
     with lock:
         yield _lock(lock)
 

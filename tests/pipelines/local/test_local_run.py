@@ -159,7 +159,9 @@ def test_a_root_that_cannot_be_written_is_one_line(inputs: tuple[Path, Path], tm
     (tmp_path / "file").touch()
     for result in (run(inputs, tmp_path / "file" / "runs"), pipelines("run", "--root", tmp_path / "file" / "runs")):
         assert result.returncode == 2 and "Traceback" not in result.stderr
-        assert result.stderr.splitlines()[-1].endswith("file/runs: cannot be written: Not a directory")
+        assert result.stderr.splitlines()[-1].endswith(
+            "file/runs: cannot be written: Not a directory; name another folder with --root (make: ROOT=)"
+        )
 
 
 def test_a_stage_that_refuses_its_input_ends_the_run_with_its_one_line(tmp_path: Path) -> None:
