@@ -34,11 +34,11 @@ TARGETS    ?=
 STUDY      ?=
 PYTEST     ?=
 
-MAKE_GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 meant = $(filter $(shell echo '$(1)' | tr 'a-z-' 'A-Z_'),$(TAKEN) $(OTHER))
-$(foreach name,$(filter-out $(TAKEN) $(OTHER),$(MAKE_GIVEN)),$(error $(name): no such variable; \
+$(foreach name,$(filter-out $(TAKEN) $(OTHER),$(typed)),$(error $(name): no such variable; \
 	$(if $(call meant,$(name)),did you mean $(call meant,$(name))?,expected some of $(TAKEN) $(OTHER))))
-export MAKE_GIVEN
+export MAKE_GIVEN := $(filter $(TAKEN),$(typed))
 $(foreach name,$(TAKEN),$(eval export MAKE_$(name) := $$(value $(name))))
 
 pipelines = $(BIN)/python -m pipelines.make
@@ -141,7 +141,7 @@ lint: $(INSTALL) ## formatting, style, types, the Dockerfile
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy components pipelines docker
-	@$(BIN)/python -m bandit -q -r components pipelines docker -c pyproject.toml
+	@$(BIN)/python -m bandit -q -ll -r components pipelines docker -c pyproject.toml
 	@$(BIN)/hadolint docker/Dockerfile
 
 format: $(INSTALL) ## put the code in form

@@ -43,7 +43,11 @@ def main() -> None:
     try:
         client = _client()
         _check_engine(client)
-        if "train" in arguments.targets and not cuda and not _fetch(wanted_torch(arguments.torch, False), arguments.index):
+        if (
+            "train" in arguments.targets
+            and not cuda
+            and not _fetch(wanted_torch(arguments.torch, False), arguments.index)
+        ):
             cuda = True
             print(
                 "pip knows no build of torch without CUDA here: the image of train gets the one with CUDA, 5.1 GB "

@@ -53,7 +53,10 @@ def main() -> None:
         if "No matching distribution" not in tried.stderr:
             sys.exit(tried.stderr.strip() or "error: pip could not install torch")
         if not cuda:
-            print("pip knows no build of torch without CUDA here; taking the one it knows, which with CUDA is 5.7 GB", end="")
+            print(
+                "pip knows no build of torch without CUDA here; taking the one it knows, which with CUDA is 5.7 GB",
+                end="",
+            )
             print(" instead of 0.9 (make install TORCH_INDEX=… names an index that has one)", flush=True)
     sys.exit(subprocess.run([*PIP, "install", *index, arguments.torch], check=False).returncode)
 

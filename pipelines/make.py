@@ -36,9 +36,11 @@ def settings(text: str) -> list[str]:
     >>> settings("train.epochs=4 name=my run data.classes=[sit down, stand up]")
     ['train.epochs=4', 'name=my run', 'data.classes=[sit down, stand up]']
     """
+    if not text.strip():
+        return []
     covered = _QUOTED.sub(lambda quoted: "_" * len(quoted.group()), text)
     starts = [match.end() for match in _START.finditer(covered)]
-    if text.strip() and (not starts or text[: starts[0]].strip()):
+    if not starts or text[: starts[0]].strip():
         starts.insert(0, 0)
     return [text[start:end].strip() for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
