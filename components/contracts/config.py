@@ -204,7 +204,7 @@ class Experiment(Section):
             try:
                 self._check_training(self.stage_train(stream).train)
             except ValidationError as error:
-                raise ValueError(describe(f"stream_overrides.{stream}", error)) from None
+                raise ValueError(describe(f"stream_overrides.{stream}", error, TrainConfig)) from None
             except ValueError as error:
                 raise ValueError(f"stream_overrides.{stream}: {error}") from None
         return self
@@ -241,7 +241,7 @@ def parse_section(kind: type[S], text: str) -> S:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        raise InputError(describe("config", error)) from None
+        raise InputError(describe("config", error, kind)) from None
 
 
 def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
@@ -292,4 +292,4 @@ def parse_experiment(
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:
-        raise InputError(describe(name, error)) from None
+        raise InputError(describe(name, error, Experiment)) from None

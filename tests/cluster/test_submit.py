@@ -100,7 +100,7 @@ def test_a_failed_run_names_its_task_and_exits_with_1(command: Command, backend:
         (("--data", "https://lab/my.pkl"), "expected a URI that the cluster can read"),
         (("--param", "gpus"), "--param: found 'gpus', expected KEY=VALUE such as gpus=2"),
         (("--param", "overrides=5", "--set", "seed=1"), "parameter overrides: found 5, expected a mapping"),
-        (("--set", "train.epochz=4"), "train.epochz: Extra inputs are not permitted"),
+        (("--set", "train.epochz=4"), "train.epochz: no such key"),
         (("--set", "rounds=0"), "rounds: "),
         (("--rounds", "0"), "rounds: "),
     ],
@@ -150,7 +150,7 @@ def own_overlay(folder: Path, run: str) -> str:
         ("run.yaml", "tolerations: any", "run.yaml: tolerations: found 'any', expected a list"),
         ("run.yaml", "gpu: '2'", "run.yaml: gpu: no such parameter"),
         ("compile.yaml", "nodes: 0", "nodes: Input should be greater than 0 (found 0)"),
-        ("compile.yaml", "memory: null", "memory: Extra inputs are not permitted"),
+        ("compile.yaml", "memory: null", "memory: no such key"),
         ("kustomization.yaml", "namespace: lab\nimages: [{name: skeletonagent-trian, newTag: '1'}]", "'trian="),
     ],
 )

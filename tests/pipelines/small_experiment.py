@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,15 @@ STANDING = np.array(
 )
 """The joints of ``sbu15``."""
 HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": (5, 8)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over: its root, what it printed, and its temporary folder, which was empty before."""
+
+    root: Path
+    result: subprocess.CompletedProcess[str]
+    temporary: Path
 
 
 def write_pickle(path: Path, *, joints: int = 15, frames: int = 12) -> Path:
@@ -70,9 +81,9 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "pipelines", *map(str, arguments)]
 
 
-def pipelines(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def pipelines(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``python -m pipelines`` as a user does."""
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
 def cached(result: subprocess.CompletedProcess[str]) -> dict[str, int]:
