@@ -23,7 +23,9 @@ from components.train.clips.holding_out import Numbers
 from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup, default_device
 from components.train.model.recogniser import Recogniser
 from components.train.round import Round
+from components.train.trained.evidence import class_evidence
 from components.train.trained.inference import score
+from components.train.trained.separability import separability
 from components.train.training.allocator import keep_memory
 from components.train.training.inputs import RoundInputs, open_inputs
 from components.train.training.loop import Guidance, Trainer, seed_of
@@ -219,11 +221,25 @@ class _RoundRun:
             return
         tested = confusion_matrix(result.probabilities, result.labels)
         checkpoint.write(outputs.checkpoint, self.checkpoint(), made_from=made_from)
-        counted = confusion.Confusion(stream, self.number, confused, tested)
-        confusion.write(outputs.confusion, counted, made_from=made_from, config=stage)
+        confusion.write(outputs.confusion, self._measured(confused, tested), made_from=made_from, config=stage)
         scores.write(outputs.scores, result, made_from=made_from, config=stage)
         share, samples = 100 * result.top1, len(result.labels)
         LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, self.number, share, samples)
+
+    def _measured(self, confused: np.ndarray, tested: np.ndarray) -> confusion.Confusion:
+        """Return the round's confusion, with what tells its classes apart: by the data, and to the network."""
+        trainer, source, layout = self.trainer, self.trainer.source, self.inputs.dataset.layout
+        told = separability(source, trainer.samples, confused, layout, three_d=trainer.stage.data.dimensions == "3d")
+        return confusion.Confusion(
+            trainer.stream,
+            self.number,
+            confused,
+            tested,
+            separability=told.classes,
+            evidence=class_evidence(trainer.model, source, trainer.samples, trainer.stage, layout, trainer.stream),
+            pairs=told.pairs,
+            pair_separability=told.of_pairs,
+        )
 
     def _score_test(self, clips: int) -> Scores:
         return self._scores(self.inputs.dataset.split(self.trainer.stage.data.chosen.test), clips)

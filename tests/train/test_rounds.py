@@ -61,6 +61,7 @@ def test_saved_state_of_other_inputs_is_not_used(
 
 def test_artifacts_say_what_happened(tiny_dataset: Path, tiny_constraints: Path, whole: Outputs) -> None:
     counted, scored = confusion.open(whole.confusion), scores.open(whole.scores)
+    assert counted.separability is not None and counted.separability.shape == (6, 20)
     assert counted.train.sum() == 42 and counted.validation.sum() == 18
     assert (counted.train.sum(axis=1) == 7).all()
     np.testing.assert_allclose(scored.probabilities.sum(axis=1), 1, rtol=1e-5)
