@@ -97,6 +97,8 @@ def train_round(
     stage = what.stage
     inputs = open_inputs(what)
     trainer = _build_trainer(stage, inputs, what.stream, group or ProcessGroup(device=default_device()))
+    if trainer.guidance.mask is None and trainer.group.is_main:
+        LOG.info("%s: the same joints for every class; trained without the constraint loss", what.constraints)
     epochs = stage.train.epochs_of_round(what.number, stage.rounds)
     saves = None
     if resume is not None and trainer.group.is_main:
@@ -128,7 +130,10 @@ def _build_trainer(
         weight_decay=stage.train.weight_decay,
         nesterov=stage.train.momentum > 0,
     )
-    mask = layout.stream_mask(inputs.constraints.joint_weights(), stream)
+    mask = _mask(inputs, stream)
+    if mask is None:
+        # Frozen: DistributedDataParallel would wait for gradients that never come.
+        model.constraint.requires_grad_(requires_grad=False)
     trainer = Trainer(
         stage=stage,
         stream=stream,
@@ -137,7 +142,9 @@ def _build_trainer(
         optimiser=optimiser,
         source=ClipSource(inputs.dataset, persons, device),
         samples=torch.from_numpy(inputs.samples),
-        guidance=Guidance(torch.from_numpy(mask).to(device), torch.from_numpy(inputs.constraints.text).to(device)),
+        guidance=Guidance(
+            None if mask is None else mask.to(device), torch.from_numpy(inputs.constraints.text).to(device)
+        ),
         group=group,
     )
     scored = [len(part) for part in (inputs.dataset.split(stage.data.chosen.test), inputs.held_out) if len(part)]
@@ -145,6 +152,18 @@ def _build_trainer(
     if smallest < group.world_size:
         raise InputError(f"{group.world_size} processes found, at most {smallest} expected, one sample of a batch each")
     return trainer
+
+
+def _mask(inputs: RoundInputs, stream: str) -> torch.Tensor | None:
+    """Return the critical positions of each class ``[classes, V]``, or None if they are the same for all of them.
+
+    Then all constraint logits are equal: the loss would stand at the logarithm of the number of classes, and no
+    gradient come of it.
+    """
+    weights = inputs.constraints.joint_weights()
+    if (weights == weights[0]).all():
+        return None
+    return torch.from_numpy(inputs.dataset.layout.stream_mask(weights, stream))
 
 
 @dataclass
