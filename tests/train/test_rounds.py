@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from train_helpers import all_bytes, experiment, outputs, run, state_bytes
+from typer.testing import CliRunner
 
 from components.contracts import checkpoint, confusion, constraints, scores
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
+from components.train.__main__ import app
 from components.train.core import Outputs
 from components.train.round import Round
 from components.train.training.saves import save_path
@@ -159,8 +161,7 @@ class TestRefused:
 
 class TestShell:
     def test_help_explains(self) -> None:
-        command = [sys.executable, "-m", "components.train", "run", "--help"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        shown = CliRunner().invoke(app, ["run", "--help"], catch_exceptions=False).stdout
         for word in ("checkpoint", "confusion", "scores", "--resume", "OMP_NUM_THREADS", "Example"):
             assert word in shown
 
