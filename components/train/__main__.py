@@ -51,7 +51,7 @@ def run_round(
     previous: Annotated[str | None, typer.Option(help="`checkpoint` artifact of the round before.")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Folder or s3:// URI where every epoch is saved; a killed round goes on from there."),
+        typer.Option(help="Folder or s3:// URI for a save of every epoch; a killed round goes on from there."),
     ] = None,
     log: Annotated[Path | None, typer.Option(help="JSONL file to which every epoch appends a line.")] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's files.")] = None,
@@ -59,7 +59,6 @@ def run_round(
 ) -> None:
     """Train one round of one stream and score the test split.
 
-    **Reads** the dataset, the constraints and, after round 1, the checkpoint of the round before.
     **Writes** three artifacts below `--output`:
 
     - `checkpoint`: weights, optimiser state and history, from which the next round goes on;
@@ -97,13 +96,7 @@ def run_round(
             exchange.input(constraints, once),
             exchange.input(previous, once) if previous else None,
         )
-        train_round(
-            what,
-            outputs,
-            resume=kept,
-            group=group,
-            loggers=Loggers(log, tensorboard),
-        )
+        train_round(what, outputs, resume=kept, group=group, loggers=Loggers(log, tensorboard))
 
 
 @app.command("import")

@@ -23,7 +23,9 @@ from components.train.clips.holding_out import Numbers
 from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup, default_device
 from components.train.model.recogniser import Recogniser
 from components.train.round import Round
+from components.train.trained.evidence import class_evidence
 from components.train.trained.inference import score
+from components.train.trained.separability import separability
 from components.train.training.allocator import keep_memory
 from components.train.training.inputs import RoundInputs, open_inputs
 from components.train.training.loop import Guidance, Trainer, seed_of
@@ -95,6 +97,8 @@ def train_round(
     stage = what.stage
     inputs = open_inputs(what)
     trainer = _build_trainer(stage, inputs, what.stream, group or ProcessGroup(device=default_device()))
+    if trainer.guidance.mask is None and trainer.group.is_main:
+        LOG.info("%s: the same joints for every class; trained without the constraint loss", what.constraints)
     epochs = stage.train.epochs_of_round(what.number, stage.rounds)
     saves = None
     if resume is not None and trainer.group.is_main:
@@ -126,7 +130,10 @@ def _build_trainer(
         weight_decay=stage.train.weight_decay,
         nesterov=stage.train.momentum > 0,
     )
-    mask = layout.stream_mask(inputs.constraints.joint_weights(), stream)
+    mask = _mask(inputs, stream)
+    if mask is None:
+        # Frozen: DistributedDataParallel would wait for gradients that never come.
+        model.constraint.requires_grad_(requires_grad=False)
     trainer = Trainer(
         stage=stage,
         stream=stream,
@@ -135,7 +142,9 @@ def _build_trainer(
         optimiser=optimiser,
         source=ClipSource(inputs.dataset, persons, device),
         samples=torch.from_numpy(inputs.samples),
-        guidance=Guidance(torch.from_numpy(mask).to(device), torch.from_numpy(inputs.constraints.text).to(device)),
+        guidance=Guidance(
+            None if mask is None else mask.to(device), torch.from_numpy(inputs.constraints.text).to(device)
+        ),
         group=group,
     )
     scored = [len(part) for part in (inputs.dataset.split(stage.data.chosen.test), inputs.held_out) if len(part)]
@@ -143,6 +152,18 @@ def _build_trainer(
     if smallest < group.world_size:
         raise InputError(f"{group.world_size} processes found, at most {smallest} expected, one sample of a batch each")
     return trainer
+
+
+def _mask(inputs: RoundInputs, stream: str) -> torch.Tensor | None:
+    """Return the critical positions of each class ``[classes, V]``, or None if they are the same for all of them.
+
+    Then all constraint logits are equal: the loss would stand at the logarithm of the number of classes, and no
+    gradient come of it.
+    """
+    weights = inputs.constraints.joint_weights()
+    if (weights == weights[0]).all():
+        return None
+    return torch.from_numpy(inputs.dataset.layout.stream_mask(weights, stream))
 
 
 @dataclass
@@ -219,11 +240,25 @@ class _RoundRun:
             return
         tested = confusion_matrix(result.probabilities, result.labels)
         checkpoint.write(outputs.checkpoint, self.checkpoint(), made_from=made_from)
-        counted = confusion.Confusion(stream, self.number, confused, tested)
-        confusion.write(outputs.confusion, counted, made_from=made_from, config=stage)
+        confusion.write(outputs.confusion, self._measured(confused, tested), made_from=made_from, config=stage)
         scores.write(outputs.scores, result, made_from=made_from, config=stage)
         share, samples = 100 * result.top1, len(result.labels)
         LOG.info("%s round %d: test top-1 %.1f %% (%d samples)", stream, self.number, share, samples)
+
+    def _measured(self, confused: np.ndarray, tested: np.ndarray) -> confusion.Confusion:
+        """Return the round's confusion, with what tells its classes apart: by the data, and to the network."""
+        trainer, source, layout = self.trainer, self.trainer.source, self.inputs.dataset.layout
+        told = separability(source, trainer.samples, confused, layout, three_d=trainer.stage.data.dimensions == "3d")
+        return confusion.Confusion(
+            trainer.stream,
+            self.number,
+            confused,
+            tested,
+            separability=told.classes,
+            evidence=class_evidence(trainer.model, source, trainer.samples, trainer.stage, layout, trainer.stream),
+            pairs=told.pairs,
+            pair_separability=told.of_pairs,
+        )
 
     def _score_test(self, clips: int) -> Scores:
         return self._scores(self.inputs.dataset.split(self.trainer.stage.data.chosen.test), clips)

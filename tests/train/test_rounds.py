@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from train_helpers import all_bytes, experiment, outputs, run, state_bytes
+from typer.testing import CliRunner
 
 from components.contracts import checkpoint, confusion, constraints, scores
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
+from components.train.__main__ import app
 from components.train.core import Outputs
 from components.train.round import Round
 from components.train.training.saves import save_path
@@ -61,6 +63,7 @@ def test_saved_state_of_other_inputs_is_not_used(
 
 def test_artifacts_say_what_happened(tiny_dataset: Path, tiny_constraints: Path, whole: Outputs) -> None:
     counted, scored = confusion.open(whole.confusion), scores.open(whole.scores)
+    assert counted.separability is not None and counted.separability.shape == (6, 20)
     assert counted.train.sum() == 42 and counted.validation.sum() == 18
     assert (counted.train.sum(axis=1) == 7).all()
     np.testing.assert_allclose(scored.probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -158,8 +161,7 @@ class TestRefused:
 
 class TestShell:
     def test_help_explains(self) -> None:
-        command = [sys.executable, "-m", "components.train", "run", "--help"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        shown = CliRunner().invoke(app, ["run", "--help"], catch_exceptions=False).stdout
         for word in ("checkpoint", "confusion", "scores", "--resume", "OMP_NUM_THREADS", "Example"):
             assert word in shown
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -24,8 +25,15 @@ PROGRAM = ("-m", "components.train", "run")
 
 
 def gpus() -> int:
-    """Return the number of GPUs that this process sees, without using one."""
-    return torch.cuda.device_count()
+    """Return the number of GPUs that this process sees.
+
+    Counted by a forked process: where NVML is missing, counting initialises CUDA, after which nothing may be forked.
+    """
+    with get_context("fork").Pool(1) as pool:
+        found: int = pool.apply(torch.cuda.device_count)
+        pool.close()
+        pool.join()
+    return found
 
 
 def experiment(what: Round[str]) -> str:

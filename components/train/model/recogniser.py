@@ -24,10 +24,13 @@ _LOGIT_SCALE = 2.6592600  # ln(1/0.07), used without exp as in the reference (QU
 
 @dataclass
 class Output:
-    """Class logits ``[N, classes]``, constraint logits ``[N, classes]``, text-space features ``[N, D]``."""
+    """Class logits ``[N, classes]``, constraint logits ``[N, classes]``, text-space features ``[N, D]``.
+
+    ``constraint`` is None where there is no mask: without constraints that differ between classes it says nothing.
+    """
 
     logits: Tensor
-    constraint: Tensor
+    constraint: Tensor | None
     alignment: Tensor
 
 
@@ -152,17 +155,18 @@ class Recogniser(nn.Module):
         """Return class logits ``[N, classes]`` of skeletons ``[N, M, T, V, 3]``; the other heads are not computed."""
         return self.classifier(self.features(x, present).mean(dim=(1, 3)))
 
-    def forward(self, x: Tensor, mask: Tensor, present: Tensor | None = None) -> Output:
+    def forward(self, x: Tensor, mask: Tensor | None, present: Tensor | None = None) -> Output:
         """Compute all heads.
 
         Args:
             x: one stream of skeletons ``[N, M, T, V, 3]``.
-            mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream.
+            mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream; None leaves the constraint
+                head out.
             present: as for ``features``.
         """
         return self.heads(self.features(x, present), mask)
 
-    def heads(self, features: Tensor, mask: Tensor) -> Output:
+    def heads(self, features: Tensor, mask: Tensor | None) -> Output:
         """Compute all heads from the features ``[N, M, C, V]``.
 
         The constraint logit of class c is the sum of w·feature over its critical positions, averaged over
@@ -170,8 +174,10 @@ class Recogniser(nn.Module):
         """
         features = features.mean(dim=1)
         pooled = features.mean(dim=2)
-        per_joint = self.constraint.weight[0] @ features
-        constraint = per_joint @ mask.T + self.constraint.bias
+        constraint = None
+        if mask is not None:
+            per_joint = self.constraint.weight[0] @ features
+            constraint = per_joint @ mask.T + self.constraint.bias
         return Output(self.classifier(pooled), constraint, self.alignment(pooled))
 
 

@@ -30,9 +30,12 @@ def seed_of(seed: int, stream: str, purpose: str) -> int:
 
 @dataclass(frozen=True)
 class Guidance:
-    """What the agent says, on the device: ``mask`` ``[classes, V]`` of this stream, ``text`` ``[classes, D]``."""
+    """What the agent says, on the device: ``mask`` ``[classes, V]`` of this stream, ``text`` ``[classes, D]``.
 
-    mask: Tensor
+    Without a mask there is no constraint loss.
+    """
+
+    mask: Tensor | None
     text: Tensor
 
 
@@ -175,12 +178,13 @@ class Trainer:
         output = self._network(torch.cat(parts), self.guidance.mask, own)
         if group.world_size == 1:
             return output
-        heads = [getattr(output, head.name) for head in fields(Output)]
+        names = [head.name for head in fields(Output) if getattr(output, head.name) is not None]
+        heads = [getattr(output, name) for name in names]
         widths = [head.shape[1] for head in heads]
         # Clean and mixed side by side: all that is gathered travels at once.
         side_by_side = torch.cat(torch.cat(heads, dim=1).split(len(parts[0])), dim=1)
         gathered = torch.cat(group.all_gather(side_by_side, count).chunk(len(parts), dim=1))
-        return Output(*gathered.split(widths, dim=1))
+        return Output(**{"constraint": None, **dict(zip(names, gathered.split(widths, dim=1), strict=True))})
 
     def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return training_features(self.source, batch, self.stage, self.layout, self.stream, generator)

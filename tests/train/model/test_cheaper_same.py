@@ -154,12 +154,12 @@ def test_one_way_to_recompute() -> None:
 
 
 def test_kept_memory_is_harmless() -> None:
-    """glibc is told so once; a tensor larger than its largest mapping threshold still comes and goes."""
+    """glibc is told so once; an array larger than its largest mapping threshold still comes and goes."""
     script = """
-import torch
+import numpy as np
 from components.train.training.allocator import keep_memory
 assert keep_memory() is keep_memory()
-print(float(sum(torch.ones(20_000_000).sum() for _ in range(3))))
+print(float(sum(np.ones(20_000_000, dtype=np.float32).sum() for _ in range(3))))
 """
     for variables in ({}, {"MALLOC_TRIM_THRESHOLD_": "1000000"}):
         environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "PATH": os.environ["PATH"], **variables}

@@ -125,7 +125,7 @@ def main(data: Path, guidance: Path, folder: Path, cases: list[str]) -> None:
         place = folder / case.replace(":", "-")
         if name == "random":
             moments = random.Random(int(number))
-            counts = [moments.randint(1, EVENTS) for _ in range(4)]
+            counts = [moments.randint(1, EVENTS) for _ in range(2)]
             kills = killed(counts, tuple(STEPS), partial(train, data, guidance, place))
         elif name == "pod":
             undo = kill_before(int(number), ("step",), once=folder / "killed-once")

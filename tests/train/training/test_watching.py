@@ -6,11 +6,12 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
-from train_helpers import experiment
+from train_helpers import experiment, outputs
 
 from components.contracts import checkpoint, scores
 from components.contracts.errors import InputError
@@ -19,6 +20,7 @@ from components.train.core import Outputs, train_round
 from components.train.round import Round
 from components.train.trained.curve import draw_curve
 from components.train.training import telemetry
+from components.train.training.saves import SavePlace
 from components.train.training.telemetry import Loggers
 
 
@@ -84,6 +86,43 @@ def _check_lines(lines: list[str], history: tuple[object, ...]) -> None:
     last = history[-1]
     expected = f"epoch 3/3: loss {last.loss:.3f}, train top-1 {last.top1:.1%}"  # type: ignore[attr-defined]
     assert any(expected in line and line.endswith("clips/s") for line in shown)
+
+
+def test_the_time_left_counts_from_the_resume(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ninety of a hundred steps were an earlier process's: five in ten seconds leave ten seconds for the last five."""
+    now = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.progress("train j round 1", 100, telemetry.LOG, done=90) as report:
+        now[0] += 10
+        report(95)
+    assert lines == ["train j round 1: 95/100, about 10 s left "]
+
+
+def test_a_resumed_round_says_where_it_stands(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(Exception):
+        """Stands for the end of the process."""
+
+    def die(save: Path) -> None:
+        if "000002" in save.name:
+            raise KilledError
+
+    begun: list[tuple[int, int]] = []
+
+    def noted(
+        title: str, total: int, logger: logging.Logger, done: int = 0
+    ) -> AbstractContextManager[progress.Reporter]:
+        begun.append((done, total))
+        return progress.progress(title, total, logger, done)
+
+    monkeypatch.setattr(telemetry, "progress", noted)
+    stage = experiment(rounds=1, epochs=3).stage_train("j")
+    given = Round(stage, "j", 1, tiny_dataset, tiny_constraints), outputs(tmp_path)
+    with pytest.raises(KilledError):
+        train_round(*given, resume=SavePlace(tmp_path / "resume", saved=die))
+    train_round(*given, resume=SavePlace(tmp_path / "resume"))
+    assert begun == [(0, 12), (8, 12)]
 
 
 def test_missing_package_is_one_line(
