@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from made_runs import Run, experiment, make_run, numbers, probabilities, typed, write_constraints, write_dataset
 from rich.console import Console
-from test_evaluate_cli import shell
+from test_evaluate_cli import invoked
 
 from components.contracts import report, scores
 from components.contracts.errors import InputError
@@ -261,8 +261,8 @@ class TestCompare:
         folder.mkdir()
         for name in ("metrics.json", "predictions.npz"):
             (folder / name).write_bytes((reports["strong"] / name).read_bytes())
-        done = shell("compare", reports["weak"], folder)
-        assert done.returncode == 0, done.stderr
+        done = invoked("compare", reports["weak"], folder)
+        assert done.exit_code == 0, done.output
         assert "Yes, B is better than A" in done.stdout.splitlines()[0]
 
     def test_other_samples_are_refused(self, reports: dict[str, Path], run: Run, tmp_path: Path) -> None:

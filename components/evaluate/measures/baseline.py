@@ -58,4 +58,4 @@ def _features(packed: Dataset, number: int) -> npt.NDArray[np.float32]:
     whole[: len(resampled)] = resampled[: len(whole)]
     vector = whole.ravel()
     length = float(np.linalg.norm(vector))
-    return np.asarray(vector / length, dtype=np.float32) if length > 0 else vector
+    return np.asarray(vector / max(length, 1e-12), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Renders ``report.html``: one file with its style, pictures and one small script inside, no network.
+"""Renders ``report.html``: one file with its style, pictures and small scripts inside, no network.
 
-Everything can be read without the script, which only enlarges the confusion matrix; the page's content security policy
-names the script's hash and allows nothing else to run or load.
+Everything can be read without the scripts, which enlarge the confusion matrix and play the confused samples; the page's
+content security policy names their hash and allows nothing else to run or load.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from components.evaluate import wording
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures.ensemble import Fused
 from components.evaluate.measures.tables import CONFIGURED
-from components.evaluate.report.figures import confused_strips
+from components.evaluate.report.examples import confused_examples
+from components.evaluate.report.figures import Strip, strip
 from components.evaluate.report.matrix import matrix_picture
 from components.evaluate.report.pictures import accuracy_chart, loss_chart, reliability_picture, slopes, whiskers
 from components.evaluate.report.story import MORE_TRAINING, gained, story
@@ -51,7 +52,7 @@ def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metri
         money=wording.money,
         number=lambda value: f"{value:g}",
     )
-    script = _template_source(environment, "matrix.js")
+    script = "".join(_template_source(environment, name) for name in ("matrix.js", "play.js"))
     return environment.get_template("report.html.j2").render(
         **{key: value for key, value in metrics if key != "loop"},
         guided=metrics.loop,  # within Jinja, "loop" is something else
@@ -66,13 +67,19 @@ def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metri
         charts=[chart for chart in (accuracy_chart(metrics), loss_chart(metrics)) if chart],
         slopes=slopes(metrics),
         reliability=reliability_picture(metrics),
-        strips=confused_strips(inputs, headline, metrics),
+        strips=_strips(inputs, headline, metrics),
         answered=_answered(metrics),
         digests=inputs.digests,
         configurations=_configurations(stage, inputs),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _strips(inputs: Inputs, headline: Fused, metrics: Metrics) -> list[tuple[Strip, Strip]]:
+    packed = inputs.dataset
+    pairs = confused_examples(inputs, headline, metrics) if packed else []
+    return [(strip(packed, one), strip(packed, other)) for one, other in pairs] if packed else []
 
 
 def _template_source(environment: Environment, name: str) -> str:

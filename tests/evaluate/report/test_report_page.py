@@ -15,6 +15,7 @@ from made_runs import Run, experiment, make_run, numbers
 
 from components.contracts import report, scores
 from components.evaluate.core import evaluate
+from components.evaluate.report.facts import RunFacts, with_facts
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = [
@@ -223,6 +224,20 @@ class TestContent:
         assert len(html) < 2_000_000
         matrix = next(picture for picture in page.all("svg") if picture.get("class") == "matrix")
         assert 0 < float(matrix["width"] or 0) < 1200
+
+
+class TestFactsOfTheRun:
+    def test_they_are_added_to_a_copy(self, run: Run, tmp_path: Path) -> None:
+        html, _ = page_of(run, tmp_path / "r")
+        facts = RunFacts(command="make run DATA='<b>'", machine="2 cores", seconds=3725.4, model="runs/x/model")
+        words = Page(with_facts(html, facts)).words
+        for said in ("make run DATA='<b>'", "2 cores", "1 h 2 min", "runs/x/model"):
+            assert said in words
+            assert said not in Page(html).words
+
+    def test_without_any_the_page_stays(self, run: Run, tmp_path: Path) -> None:
+        html, _ = page_of(run, tmp_path / "r")
+        assert with_facts(html, RunFacts()) == html
 
 
 def _with_equal_rounds(run: Run, folder: Path) -> Run:
