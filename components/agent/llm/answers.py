@@ -55,10 +55,13 @@ def _objects(text: str) -> list[dict[str, Any]]:
     for start in starts if len(starts) <= 2 * _MOST_TRIES else starts[:_MOST_TRIES] + starts[-_MOST_TRIES:]:
         if start < end:
             continue
-        document, beyond = _strict(text, start)
-        if beyond < 0 and left >= len(text) - start:
-            left -= len(text) - start
-            document, beyond = _tolerant(text, start)
+        try:
+            document, beyond = _strict(text, start)
+            if beyond < 0 and left >= len(text) - start:
+                left -= len(text) - start
+                document, beyond = _tolerant(text, start)
+        except RecursionError:  # deeper than any answer, and every level would be tried anew
+            break
         if isinstance(document, dict):
             found.append(document)
         end = max(end, beyond)
@@ -69,7 +72,7 @@ def _strict(text: str, start: int) -> tuple[Any, int]:
     """Return a value and where it ends; -1 if it is not JSON."""
     try:
         return _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, -1
 
 
@@ -77,7 +80,7 @@ def _tolerant(text: str, start: int) -> tuple[Any, int]:
     """Return a value of JSON5 and where it ends; -1 if it is none."""
     try:
         document, problem, end = json5.parse(text, start=start, consume_trailing=False, strict=False, parse_int=float)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, -1
     return (None, -1) if problem else (document, end)
 
@@ -115,9 +118,16 @@ def _inner(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, str) and value.lstrip().startswith("{"):
-            value = _strict(value.strip(), 0)[0]
+            value = _unwrapped(value.strip())
         if isinstance(value, dict):
             yield value
+
+
+def _unwrapped(text: str) -> Any:
+    try:
+        return _strict(text, 0)[0]
+    except RecursionError:
+        return None
 
 
 def _joints(value: Any) -> list[str] | None:
