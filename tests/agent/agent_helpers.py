@@ -87,7 +87,8 @@ class Scene:
         return path
 
 
-Response = tuple[int, dict[str, str], bytes]
+Response = tuple[int, dict[str, str], bytes | Iterator[bytes]]
+"""Status, headers and the body, which may be one without end."""
 Behaviour = Callable[[dict[str, Any]], Response]
 
 
@@ -104,6 +105,13 @@ def completion(content: str | None, *, finish: str = "stop", refusal: str | None
         "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120},
     }
     return raw(200, json.dumps(document))
+
+
+def document(answer: Any, usage: Any = None, **message: Any) -> Behaviour:
+    """Answer with a completion whose message has these fields, and ``content`` if ``answer`` is not ``None``."""
+    content = {} if answer is None else {"content": answer}
+    choice = {"index": 0, "message": {"role": "assistant", **content, **message}, "finish_reason": "stop"}
+    return raw(200, json.dumps({"object": "chat.completion", "choices": [choice], "usage": usage}))
 
 
 def good(
@@ -176,11 +184,13 @@ def serving() -> Iterator[Endpoint]:
                 self.close_connection = True
                 return
             self.send_response(status)
-            for key, value in {"Content-Length": str(len(content)), **headers}.items():
+            length = {"Content-Length": str(len(content))} if isinstance(content, bytes) else {}
+            for key, value in {**length, **headers}.items():
                 self.send_header(key, value)
             self.end_headers()
             with suppress(ConnectionError):  # a client that ran out of patience
-                self.wfile.write(content)
+                for part in [content] if isinstance(content, bytes) else content:
+                    self.wfile.write(part)
 
         def log_message(self, *args: Any) -> None:
             pass

@@ -20,8 +20,10 @@ from components.agent.providers import Answer
 
 LONGEST_JOINT = 100
 MOST_JOINTS = 200
-_MOST_TRIES = 16
-"""Beginnings of an object that are tried with the slow, tolerant reader."""
+_MOST_READ = 8_000
+"""Characters that the tolerant reader, which is slow, is given of one text, in all its tries."""
+_MOST_TRIES = 100
+"""Beginnings of an object that are tried, the first and the last ones."""
 _DECODER = json.JSONDecoder(strict=False, parse_int=float)  # strict=False: line breaks within a string
 _LINE = re.compile(r"(description|motion|(?:critical[ _])?joints)\b[\s*]{0,9}[:=][\s*]{0,9}(.+)", re.IGNORECASE)
 _NAMES = ("name", "joint")
@@ -48,15 +50,21 @@ def _objects(text: str) -> list[dict[str, Any]]:
     """Return the objects in a text, in their order; those within others are theirs."""
     if text.startswith('"') and text.endswith('"'):
         text = _unquoted(text)
-    found, tries, start = [], 0, text.find("{")
-    while start >= 0:
-        document, end = _strict(text, start)
-        if end < 0 and tries < _MOST_TRIES:
-            tries += 1
-            document, end = _tolerant(text, start)
+    found, left, end = [], _MOST_READ, 0
+    starts = [position for position, character in enumerate(text) if character == "{"]
+    for start in starts if len(starts) <= 2 * _MOST_TRIES else starts[:_MOST_TRIES] + starts[-_MOST_TRIES:]:
+        if start < end:
+            continue
+        try:
+            document, beyond = _strict(text, start)
+            if beyond < 0 and left >= len(text) - start:
+                left -= len(text) - start
+                document, beyond = _tolerant(text, start)
+        except RecursionError:  # deeper than any answer, and every level would be tried anew
+            break
         if isinstance(document, dict):
             found.append(document)
-        start = text.find("{", end if end > 0 else start + 1)
+        end = max(end, beyond)
     return found
 
 
@@ -64,7 +72,7 @@ def _strict(text: str, start: int) -> tuple[Any, int]:
     """Return a value and where it ends; -1 if it is not JSON."""
     try:
         return _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, -1
 
 
@@ -72,7 +80,7 @@ def _tolerant(text: str, start: int) -> tuple[Any, int]:
     """Return a value of JSON5 and where it ends; -1 if it is none."""
     try:
         document, problem, end = json5.parse(text, start=start, consume_trailing=False, strict=False, parse_int=float)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, -1
     return (None, -1) if problem else (document, end)
 
@@ -110,9 +118,16 @@ def _inner(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, str) and value.lstrip().startswith("{"):
-            value = _strict(value.strip(), 0)[0]
+            value = _unwrapped(value.strip())
         if isinstance(value, dict):
             yield value
+
+
+def _unwrapped(text: str) -> Any:
+    try:
+        return _strict(text, 0)[0]
+    except RecursionError:
+        return None
 
 
 def _joints(value: Any) -> list[str] | None:

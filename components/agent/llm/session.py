@@ -108,7 +108,8 @@ class Session:
                 bill.request_hash = digest_of(request)
             problem = turn.problem
             if not problem:
-                answer = parse_answer(turn.said, lambda found: complaint(found, question))
+                # In a thread: what is nearly JSON may take a third of a second, in which the loop would send nothing.
+                answer = await asyncio.to_thread(parse_answer, turn.said, lambda found: complaint(found, question))
                 if isinstance(answer, Answer):
                     return answer, f"{REPAIRED} {number}" if number else ""
                 problem = answer
