@@ -89,7 +89,10 @@ def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
         for split in (protocol.train, protocol.test):
             if split not in opened.splits and split not in made:
                 known = ", ".join(sorted([*opened.splits, *made])) or "none"
-                raise InputError(f"split: {split!r} of protocol {name!r} is missing; found {known}", at=source)
+                raise InputError(
+                    f"split: {split!r} of protocol {name!r} is missing; found {known} (data.splits makes some)",
+                    at=source,
+                )
 
 
 def _without_repeats(source: Source) -> dict[str, list[str]]:

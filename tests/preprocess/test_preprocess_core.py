@@ -66,7 +66,7 @@ BAD = {
     "dimensions": (annotation("bad", points=keypoints(1)[0]), "found shape 12×15×3, expected persons×frames"),
     "0-d array": (annotation("bad") | {"keypoint": np.array(3.0)}, "found shape scalar"),
     "text array": (annotation("bad", points=np.full((1, 2, JOINTS, 3), "x")), "found dtype <U1, expected numbers"),
-    "list": (annotation("bad") | {"keypoint": [[1.0]]}, "keypoint: found list, expected an array"),
+    "list": (annotation("bad") | {"keypoint": [[1.0]]}, "keypoint: found shape 1×1, expected persons×frames"),
     "label too large": (annotation("bad", 2), "label: found 2, expected 0 to 1"),
     "label negative": (annotation("bad", -1), "label: found -1, expected 0 to 1"),
     "label is text": (annotation("bad", "first"), "label: found str, expected an integer"),
@@ -152,8 +152,11 @@ def test_2d_records_need_score_and_image_size(tmp_path: Path, fields: Any, chang
 
 WHOLE = {
     "not a dict": ([1, 2], "found a pickled list, expected a dict with 'split' and 'annotations'"),
-    "no split": ({"annotations": [annotation("a")]}, "split missing: found annotations"),
-    "neither": ({"data": 1}, "split and annotations missing: found data"),
+    "no split": (
+        {"annotations": [annotation("a")]},
+        "split: 'train' of protocol 'plain' is missing; found none (data.splits makes some)",
+    ),
+    "neither": ({"data": 1}, "annotations missing: found data"),
     "annotations of another kind": ({"split": {}, "annotations": {"a": 1}}, "annotations: found dict, expected a list"),
     "no annotation": ({"split": {}, "annotations": []}, "annotations: the list is empty"),
     "splits of another kind": (

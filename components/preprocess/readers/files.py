@@ -53,6 +53,8 @@ def open_files(path: Path) -> Files:
         raise InputError(f"{'not a file or folder' if path.exists() else 'no such file'}", at=path)
     with _opener(path)() as stream:
         start = stream.read(263)
+    if path.suffix.lower() == ".npz":
+        return SingleFile(path)  # a .zip, but of one input's arrays
     if start[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return ZipArchive(path)
     if start[:2] == GZIP or start[257:262] == b"ustar":
