@@ -32,10 +32,11 @@ HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over: its root, what it printed, and its temporary folder, which was empty before."""
+    """A run that is over: its root, what it printed and logged, and its temporary folder, which was empty before."""
 
     root: Path
     result: subprocess.CompletedProcess[str]
+    log: str
     temporary: Path
 
 

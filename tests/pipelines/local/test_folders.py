@@ -86,7 +86,7 @@ def test_a_deleted_run_takes_with_it_what_only_it_uses(tmp_path: Path) -> None:
     assert sorted(file.stem for file in (tmp_path / "cache").iterdir()) == ["first", "shared"]
     listing.delete(tmp_path, "demo")
     assert not list((tmp_path / "artifacts").iterdir()) and not list((tmp_path / "cache").iterdir())
-    with pytest.raises(InputError, match="^no run 'demo' in .*; found none$"):
+    with pytest.raises(InputError, match=r"^no run 'demo' in .*; found none$"):
         listing.delete(tmp_path, "demo")
 
 
