@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import leftovers
@@ -50,15 +50,29 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class _Wider:
+    """What fixtures of a wider scope than one test have started, which may go on."""
+
+    started = leftovers.Seen()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Note what fixtures start that serve more than one test; some are set up in the middle of one."""
+    if fixturedef.scope == "function":
+        return (yield)
+    before = leftovers.Seen.now()
+    result = yield
+    _Wider.started |= leftovers.Seen.now() - before
+    return result
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_running() -> Iterator[None]:
-    """Fail a test that leaves threads or processes behind, for they would disturb the ones after it.
-
-    Fixtures of a wider scope start before this and may go on.
-    """
+    """Fail a test that leaves threads or processes behind, for they would disturb the ones after it."""
     before = leftovers.Seen.now()
     yield
-    if left := leftovers.left_since(before):
+    if left := leftovers.left_since(before | _Wider.started):
         pytest.fail(f"left behind: {'; '.join(left)}")
 
 

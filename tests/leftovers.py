@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterable
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import psutil
 
+TASKS = Path("/proc/self/task")
+LISTS = any(TASKS.glob("*/children"))
+"""Whether this kernel lists the children of a process."""
 GRACE_S = 5.0
 """For how long what was told to end may take to do so."""
 
@@ -40,24 +44,28 @@ KEPT_FILES = (
 class Seen:
     """What runs at one moment."""
 
-    threads: frozenset[threading.Thread]
-    processes: frozenset[psutil.Process]
+    threads: frozenset[threading.Thread] = frozenset()
+    processes: frozenset[int] = frozenset()
 
     @classmethod
     def now(cls) -> Seen:
-        """Look at this process."""
+        """Look at this process and at those that it has started."""
         return cls(frozenset(threading.enumerate()), frozenset(_children()))
 
+    def __or__(self, other: Seen) -> Seen:
+        return Seen(self.threads | other.threads, self.processes | other.processes)
 
-def _children() -> Iterable[psutil.Process]:
-    return (child for child in psutil.Process().children(recursive=True) if _runs(child))
+    def __sub__(self, other: Seen) -> Seen:
+        return Seen(self.threads - other.threads, self.processes - other.processes)
 
 
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+def _children() -> Iterable[int]:
+    if LISTS:  # a hundred times as fast as to ask every process of the machine for its parent
+        for file in TASKS.glob("*/children"):
+            with contextlib.suppress(OSError):
+                yield from map(int, file.read_text().split())
+    else:
+        yield from (child.pid for child in psutil.Process().children())
 
 
 def left_since(before: Seen) -> list[str]:
@@ -72,12 +80,14 @@ def _left(before: Seen) -> list[str]:
     now = Seen.now()
     threads = [f"thread {one.name}" for one in now.threads - before.threads if not one.name.startswith(KEPT_THREADS)]
     processes = []
-    for process in now.processes - before.processes:
+    for number in now.processes - before.processes:
         try:
+            process = psutil.Process(number)
             line = " ".join(process.cmdline())
+            ended = process.status() == psutil.STATUS_ZOMBIE
         except psutil.Error:
             continue
-        if not any(kept in line for kept in KEPT_PROCESSES):
+        if not ended and not any(kept in line for kept in KEPT_PROCESSES):
             processes.append(f"process {line[:200]}")
     return sorted(threads + processes)
 

@@ -38,6 +38,7 @@ from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError, ResourceError, SkeletonAgentError, UnavailableError
 from components.preprocess.readers.files import digest as data_digest
 from components.runtime import events
+from components.runtime.metrics import RUN_VARIABLE, TENSORBOARD_VARIABLE
 from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
 from pipelines.local import folders
@@ -214,6 +215,9 @@ def _set_environment(experiment: Experiment, home: Path) -> None:
     os.environ[events.VARIABLE] = str((home / "events.jsonl").resolve())
     os.environ[RESUME_VARIABLE] = str((home / "resume").resolve())
     os.environ.setdefault(LLM_CACHE_VARIABLE, str((home.parent / folders.LLM).resolve()))
+    os.environ.setdefault(RUN_VARIABLE, home.name)
+    if folder := os.environ.get(TENSORBOARD_VARIABLE):
+        os.environ[TENSORBOARD_VARIABLE] = str(Path(folder).resolve() / home.name)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads(experiment)))
     for name, value in ALLOCATOR.items():
         os.environ.setdefault(name, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
 import subprocess
 import sys
@@ -11,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from components.runtime.cli import run as run_application
+from pipelines.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("raise left hand", "raise right hand", "raise both hands")
@@ -40,10 +45,11 @@ HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over: its root, what it printed, and its temporary folder, which was empty before."""
+    """A run that is over: its root, what it printed and logged, and its temporary folder, which was empty before."""
 
     root: Path
     result: subprocess.CompletedProcess[str]
+    log: str
     temporary: Path
 
 
@@ -84,6 +90,23 @@ def command(*arguments: str | Path) -> list[str]:
 def pipelines(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``python -m pipelines`` as a user does."""
     return subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+def said(*arguments: str | Path) -> tuple[int, str]:
+    """Run a command that ends before any task in this process; return its exit status and what stderr got.
+
+    A second is saved for each: KFP is imported once.
+    """
+    errors = io.StringIO()
+    before, sys.argv = sys.argv, ["pipelines", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(errors):
+            run_application(app)
+    except SystemExit as end:
+        return int(end.code or 0), errors.getvalue()
+    finally:
+        sys.argv = before
+    return 0, errors.getvalue()
 
 
 def cached(result: subprocess.CompletedProcess[str]) -> dict[str, int]:

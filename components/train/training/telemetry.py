@@ -1,4 +1,6 @@
-"""What can be watched of a running round: a bar or log lines, Prometheus gauges, a JSONL log, TensorBoard files.
+"""What can be watched of a running round: a bar or log lines, Prometheus gauges, a JSONL log, TensorBoard, MLflow.
+
+``SKELETONAGENT_TENSORBOARD`` and ``MLFLOW_TRACKING_URI`` ask for the last two where no option can, as in a pipeline.
 
 Times and speeds stand here only: an artifact holds nothing that differs between two equal runs.
 """
@@ -6,6 +8,7 @@ Times and speeds stand here only: an artifact holds nothing that differs between
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,8 +23,9 @@ from prometheus_client import Gauge
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.runtime.logs import stage_logger
-from components.runtime.metrics import serve_metrics
+from components.runtime.metrics import TENSORBOARD_VARIABLE, serve_metrics
 from components.runtime.progress import progress
+from components.train.training import mlflow_run
 
 LOG = stage_logger("train")
 _LABELS = ("stream", "round")
@@ -91,8 +95,10 @@ def watch(info: RoundInfo, done: int, loggers: Loggers) -> Iterator[Callback]:
         sinks: list[Sink] = [_gauges(info)]
         if loggers.log is not None:
             sinks.append(stack.enter_context(_jsonl(info, loggers.log)))
-        if loggers.tensorboard is not None:
-            sinks.append(stack.enter_context(_tensorboard(info, loggers.tensorboard)))
+        if folder := loggers.tensorboard or os.environ.get(TENSORBOARD_VARIABLE):
+            sinks.append(stack.enter_context(_tensorboard(info, Path(folder))))
+        if mlflow_run.wanted():
+            sinks.append(stack.enter_context(_mlflow(info)))
         title = f"train {info.stream} round {info.round}"
         report = stack.enter_context(
             progress(title, len(info.epochs) * info.steps, LOG, (done - info.epochs.start) * info.steps)
@@ -171,15 +177,14 @@ def _tensorboard(info: RoundInfo, folder: Path) -> Iterator[Sink]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
-        raise InputError("--tensorboard: needs the package tensorboardX: pip install tensorboardX") from None
+        raise InputError("TensorBoard: needs the package tensorboardX: pip install tensorboardX") from None
     try:
         writer = SummaryWriter(str(folder / f"{info.stream}-r{info.round}"))
     except OSError as error:
         raise InputError(f"cannot be written: {error.strerror}", at=folder) from None
 
     def seen(measured: EpochMetrics) -> None:
-        values = measured.record.model_dump(exclude={"epoch", "round"}, exclude_none=True)
-        for name, value in (values | {"clips_per_second": measured.rate}).items():
+        for name, value in _values(measured).items():
             writer.add_scalar(f"train/{name}", value, measured.record.epoch)
         writer.flush()
 
@@ -187,3 +192,15 @@ def _tensorboard(info: RoundInfo, folder: Path) -> Iterator[Sink]:
         yield seen
     finally:
         writer.close()
+
+
+@contextmanager
+def _mlflow(info: RoundInfo) -> Iterator[Sink]:
+    about = {"stream": info.stream, "round": info.round, "samples": info.samples}
+    with mlflow_run.mlflow_run(f"{info.stream}-r{info.round}", about) as log:
+        yield lambda measured: log(_values(measured), measured.record.epoch)
+
+
+def _values(measured: EpochMetrics) -> dict[str, float]:
+    values = measured.record.model_dump(exclude={"epoch", "round"}, exclude_none=True)
+    return values | {"clips_per_second": measured.rate}

@@ -25,4 +25,5 @@ def first_run(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     temporary.mkdir()
     data, config = inputs
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    return Run(root, pipelines("run", "--data", data, "--config", config, "--root", root, env=environment), temporary)
+    result = pipelines("run", "--data", data, "--config", config, "--root", root, env=environment)
+    return Run(root, result, (root / "small" / "pipeline.log").read_text(), temporary)

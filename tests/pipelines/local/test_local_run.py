@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from small_experiment import ROOT, Run, cached, command, pipelines, write_inputs, write_pickle
+from small_experiment import ROOT, Run, cached, command, pipelines, said, write_inputs, write_pickle
 
 from components.contracts import report
 from pipelines.local.folders import Uses
@@ -41,7 +41,7 @@ def test_a_run_ends_with_the_path_of_its_report(first_run: Run) -> None:
 
 @one_first_run
 def test_the_user_sees_every_task_and_nothing_of_kfp(first_run: Run) -> None:
-    root, result = first_run.root, first_run.result
+    result = first_run.result
     trained = [
         f"{stage} {stream} round {r}"
         for stage, last in (("train", 2), ("agent", 1))
@@ -51,12 +51,12 @@ def test_the_user_sees_every_task_and_nothing_of_kfp(first_run: Run) -> None:
     for task in ("configure", "preprocess", "agent prior", *trained, "evaluate"):
         assert any(line.startswith(task) and "done in" in line for line in result.stderr.splitlines()), task
     assert "KFP" not in result.stderr and "Traceback" not in result.stderr
-    assert "[KFP Executor" in (root / "small" / "pipeline.log").read_text()
+    assert "[KFP Executor" in first_run.log
 
 
 @one_first_run
 def test_the_log_says_what_happened_in_plain_text(first_run: Run) -> None:
-    log = (first_run.root / "small" / "pipeline.log").read_text()
+    log = first_run.log
     assert "\x1b" not in log
     assert "test top-1" in log and "Task 'evaluate' finished with status SUCCESS" in log
     assert "Got executor_input" not in log and "nw_ucla" not in log, "neither each task's inputs nor the presets"
@@ -194,19 +194,22 @@ def processes_below(root: Path) -> list[psutil.Process]:
 
 
 def test_a_wrong_config_is_one_line(inputs: tuple[Path, Path], tmp_path: Path) -> None:
-    result = run(inputs, tmp_path, "--set", "train.epochs=none")
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith(f"error: {inputs[1]}: train.epochs: ")
-    assert len(result.stderr.splitlines()) == 1 and not result.stdout
+    data, config = inputs
+    options = ("--data", data, "--config", config, "--root", tmp_path)
+    status, text = said("run", *options, "--set", "train.epochs=none")
+    (line,) = text.splitlines()
+    assert status == 2 and line.startswith(f"error: {config}: train.epochs: ")
+    _, text = said("run", *options, "--set", "train.epoch=3")
+    assert text == f"error: {config}: train.epoch: no such key; did you mean train.epochs?\n"
 
 
 def test_a_root_that_cannot_be_written_is_one_line(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for result in (run(inputs, tmp_path / "file" / "runs"), pipelines("run", "--root", tmp_path / "file" / "runs")):
-        assert result.returncode == 2 and "Traceback" not in result.stderr
-        assert result.stderr.splitlines()[-1].endswith(
-            "file/runs: cannot be written: Not a directory; name another folder with --root (make: ROOT=)"
-        )
+    root = tmp_path / "file" / "runs"
+    for options in (("--data", inputs[0], "--config", inputs[1]), ()):
+        status, text = said("run", *options, "--root", root)
+        expected = f"error: {root}: cannot be written: Not a directory; name another folder with --root (make: ROOT=)\n"
+        assert (status, text) == (2, expected)
 
 
 def test_a_stage_that_refuses_its_input_ends_the_run_with_its_one_line(tmp_path: Path) -> None:
@@ -221,6 +224,24 @@ def test_a_stage_that_refuses_its_input_ends_the_run_with_its_one_line(tmp_path:
 
 @pytest.mark.parametrize(("given", "missing"), [("--data", "CONFIG="), ("--config", "DATA=")])
 def test_data_and_config_come_together(inputs: tuple[Path, Path], tmp_path: Path, given: str, missing: str) -> None:
-    result = pipelines("run", given, inputs[0] if given == "--data" else inputs[1], "--root", tmp_path)
-    assert result.returncode == 2
-    assert missing in result.stderr.splitlines()[-1]
+    status, text = said("run", given, inputs[0] if given == "--data" else inputs[1], "--root", tmp_path)
+    assert status == 2
+    assert missing in text.splitlines()[-1]
+
+
+def test_a_checkout_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real read-only file system: root may write wherever permissions alone are lacking."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        monkeypatch.chdir(folder)
+        status, text = said("run")
+    finally:
+        monkeypatch.chdir(tmp_path)
+        subprocess.run(["umount", folder], check=True)
+    assert (status, text.splitlines()) == (
+        2, ["error: runs: cannot be written: Read-only file system; name another folder with --root (make: ROOT=)"]
+    )  # fmt: skip

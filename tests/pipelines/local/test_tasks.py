@@ -20,7 +20,11 @@ def test_a_configuration_too_large_for_a_command_line(tmp_path: Path, capfd: pyt
     config = CONFIG.replace("classes: [", f"classes: [{', '.join(names)}, ")
     assert len(config) > 1 << 17
     with started_directly(Processes()):
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "python3's (2)"))
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(tmp_path / "python3's (2)"),
+            workspace_root=str(tmp_path),
+        )
         task: Any = configure(config=config, overrides={}, rounds=2, code="")
     assert json.loads(task.outputs["preprocess"])["classes"][:5000] == names
     assert "pip install" not in capfd.readouterr().out

@@ -72,6 +72,40 @@ def test_everything_that_can_be_watched(
     assert checkpoint.open(made.checkpoint).state.best_epoch == 2
 
 
+def test_the_environment_asks_for_tensorboard_where_no_option_can(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboardX", reason="the extra 'tensorboard' is not installed")
+    monkeypatch.setenv("SKELETONAGENT_TENSORBOARD", str(tmp_path / "board"))
+    run(tiny_dataset, tiny_constraints, tmp_path, Loggers())
+    assert list((tmp_path / "board" / "jm-r1").glob("events.out.tfevents.*"))
+
+
+def test_mlflow_gets_every_epoch_of_a_round(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install mlflow-skinny")
+    place = (tmp_path / "mlruns").as_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    monkeypatch.setenv("SKELETONAGENT_RUN", "demo-2")
+    made = run(tiny_dataset, tiny_constraints, tmp_path, Loggers())
+    client = mlflow.MlflowClient(place)
+    (found,) = client.search_runs([client.get_experiment_by_name("skeletonagent").experiment_id])
+    assert found.info.run_name == "demo-2 jm-r1" and found.info.status == "FINISHED"
+    assert found.data.params["stream"] == "jm"
+    history = scores.open(made.scores).history
+    assert [one.value for one in client.get_metric_history(found.info.run_id, "loss")] == [one.loss for one in history]
+
+
+def test_mlflow_that_is_missing_is_one_line(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(InputError, match=r"^MLFLOW_TRACKING_URI: needs the package mlflow-skinny: pip install"):
+        run(tiny_dataset, tiny_constraints, tmp_path, Loggers())
+
+
 def _check_log(path: Path, history: tuple[object, ...]) -> None:
     logged = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["epoch"] for line in logged] == [1, 2, 3]
@@ -129,7 +163,7 @@ def test_missing_package_is_one_line(
     tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(InputError, match="--tensorboard: needs the package tensorboardX: pip install tensorboardX"):
+    with pytest.raises(InputError, match="TensorBoard: needs the package tensorboardX: pip install tensorboardX"):
         run(tiny_dataset, tiny_constraints, tmp_path, Loggers(tensorboard=tmp_path / "board"))
 
 
