@@ -11,19 +11,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
 from components.runtime.store import store_for
 from pipelines.cluster.commands import register
+from pipelines.cluster.overlay import OVERLAY_HELP, load_overlay
 from pipelines.cluster.package import compile_package
 from pipelines.demo import write_demo
 from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
 from pipelines.local import folders, listing
 from pipelines.local.run import Place, Request, StageError, processes
 from pipelines.local.run import run as run_locally
-from pipelines.platform import Cluster, Trainer
+from pipelines.platform import Cluster
 
 CONFIGS = Path(__file__).parent / "configs"
 DEMO_CONFIG = CONFIGS / "demo.yaml"
@@ -103,32 +103,24 @@ def delete_run(context: typer.Context, name: Annotated[str, typer.Argument(help=
 @app.command("compile")
 def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),
-    rounds: Annotated[
-        int | None, typer.Option(help="Rounds of training and asking, unrolled; none: the config's, or 2.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="Experiment file that becomes the parameter's default.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of training and asking, unrolled.")] = 2,
+    overlay: Annotated[str, typer.Option(help=f"Images, resources and defaults. {OVERLAY_HELP} None: --image.")] = "",
     image: Annotated[list[str] | None, typer.Option(help=IMAGE_HELP)] = None,
     tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
-    train_cpu: Annotated[str, typer.Option(help="CPU cores that a training task asks for.")] = "4",
-    train_memory: Annotated[str, typer.Option(help="Memory of a training task.")] = "24Gi",
-    trainer: Annotated[Trainer, typer.Option(help="pod: each task trains; torchjob: TrainJobs do.")] = Trainer.POD,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes of each TrainJob.")] = 1,
-    set_: Settings = None,
 ) -> None:
     """Compile the pipeline into a file that the KFP user interface and its API accept.
 
+    Data, experiment and streams are parameters of each run.
+
     **Example**
 
-        python -m pipelines compile --rounds 3 --config pipelines/configs/nw_ucla.yaml
+        python -m pipelines compile --rounds 3 --overlay gpu
     """
-    if set_ and config is None:
-        raise InputError("--set: needs --config; without one, a run names its experiment, and what it replaces there")
-    settings = parse_settings(set_ or []) | ({"rounds": rounds} if rounds is not None else {})
-    experiment = load_experiment(config, settings) if config is not None else None
-    if experiment is not None:
-        rounds = experiment.rounds
-    cluster = Cluster(image_references(image or [], tag), train_cpu, train_memory, trainer, nodes)
-    compile_package(output, rounds=2 if rounds is None else rounds, cluster=cluster, experiment=experiment)
+    if overlay and (image or tag):
+        raise InputError("--overlay: names the images too; without it, --image and --tag do")
+    chosen = load_overlay(overlay) if overlay else None
+    cluster = chosen.cluster if chosen else Cluster(image_references(image or [], tag))
+    compile_package(output, rounds=rounds, cluster=cluster, defaults=chosen.defaults if chosen else None)
     print(output)
 
 

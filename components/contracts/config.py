@@ -21,7 +21,7 @@ from components.contracts.data_config import Protocol as Protocol
 from components.contracts.data_config import with_layouts
 from components.contracts.errors import InputError
 from components.contracts.overrides import describe, merged, set_key
-from components.contracts.section import Fraction, Positive, Section
+from components.contracts.section import Fraction, Positive, Section, parameter_json
 
 Stream = Literal["j", "b", "k", "jm", "bm", "km"]
 
@@ -237,9 +237,9 @@ S = TypeVar("S", bound=Section)
 
 
 def parse_section(kind: type[S], text: str) -> S:
-    """Read a stage's slice from JSON; ``InputError`` names the field."""
+    """Read a stage's slice as ``Section.to_json`` or ``to_parameter`` wrote it; ``InputError`` names the field."""
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(parameter_json(text))
     except ValidationError as error:
         raise InputError(describe("config", error, kind)) from None
 

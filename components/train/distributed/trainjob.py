@@ -209,7 +209,9 @@ def _wait(conditions: Callable[[], dict[str, str]]) -> None:
 
 def _explained(error: ApiException) -> str:
     if error.status == 404:
-        return "the cluster has no TrainJobs; install Kubeflow Trainer, or compile without --trainer torchjob"
+        return (
+            "the cluster has no TrainJobs; install Kubeflow Trainer, or set trainer: pod in the overlay's compile.yaml"
+        )
     if error.status == 403:
         return "this pod's account may not use TrainJobs; overlays/gpu binds the Role skeletonagent-trainer to it"
     return f"TrainJob: HTTP {error.status}: {' '.join(str(error.reason).split())}"
