@@ -46,7 +46,7 @@ AllReduce = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per channel ``[C]``: ``mean``, biased ``variance``; ``count``: of how many values; ``all_reduce``: see BatchNorm."""
+    """Per channel ``[C]``: ``mean`` and biased ``variance`` of ``count`` values; ``all_reduce``: see ``BatchNorm``."""
 
     mean: Tensor
     variance: Tensor
