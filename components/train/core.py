@@ -98,7 +98,7 @@ def train_round(
     inputs = open_inputs(what)
     trainer = _build_trainer(stage, inputs, what.stream, group or ProcessGroup(device=default_device()))
     if trainer.guidance.mask is None and trainer.group.is_main:
-        LOG.info("%s: the same joints for every class; trained without the constraint loss", what.constraints)
+        LOG.info("the constraints name the same joints for every class: trained without the constraint loss")
     epochs = stage.train.epochs_of_round(what.number, stage.rounds)
     saves = None
     if resume is not None and trainer.group.is_main:

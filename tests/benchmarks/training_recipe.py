@@ -30,7 +30,7 @@ from rich.table import Table
 from components.agent.core import run_round
 from components.agent.round import Round as AgentRound
 from components.contracts import dataset, scores
-from components.contracts.config import Experiment, load_experiment
+from components.contracts.config import DataConfig, Experiment, load_experiment
 from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
 from components.runtime.cli import parse_settings
@@ -73,7 +73,8 @@ def fold_dataset(packed: Dataset, split: str, pattern: str, folds: int, path: Pa
     numbers, of_sample = packed.split(split), subjects(packed, split, pattern)
     turn = {subject: place % folds for place, subject in enumerate(sorted(set(of_sample)))}
     ids = packed.sample_ids[numbers].tolist()
-    config = packed.config.model_copy(update={"protocols": protocols(folds), "protocol": "fold-0"})
+    document = packed.config.model_dump(mode="json") | {"protocols": protocols(folds), "protocol": "fold-0"}
+    config = DataConfig.model_validate(document)
     with dataset.Writer(path, config, made_from={"dataset": packed.digest}, dtype=packed.keypoints.dtype) as writer:
         for number, sample_id in zip(numbers.tolist(), ids, strict=True):
             writer.append(sample_id, int(packed.labels[number]), packed.sample(number), int(packed.widths[number]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from train_helpers import experiment, run, train_on_two
+from train_helpers import experiment, uninformed
 
 from components.contracts import checkpoint, constraints
 from components.contracts.errors import InputError
@@ -55,16 +55,6 @@ def test_weights_of_one_are_the_mask_and_others_are_not(
     assert plain != half
 
 
-def uninformed(guidance: Path, path: Path) -> Path:
-    """What the agent writes where nobody was asked: all joints for every class."""
-    told = constraints.open(guidance)
-    unknown = constraints.Provenance(status="no-prior", provider="offline")
-    joints = tuple(range(len(load_layout(told.layout).joints)))
-    classes = tuple(entry.model_copy(update={"joints": joints, "provenance": unknown}) for entry in told.classes)
-    constraints.write(path, replace(told, classes=classes), made_from={}, config=experiment().stage_agent())
-    return path
-
-
 def test_constraints_that_say_nothing_have_no_loss(
     tiny_dataset: Path,
     tiny_constraints: Path,
@@ -90,14 +80,6 @@ def test_constraints_that_say_nothing_have_no_loss(
     assert constraint_losses(second)[-1] > 0
     opened = checkpoint.open(second.checkpoint)
     assert "constraint.weight" in opened.optimiser
-
-
-def test_two_processes_do_without_it_as_one_does(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
-    what, empty = experiment(rounds=1, epochs=1, batch=21), uninformed(tiny_constraints, tmp_path / "empty")
-    two = train_on_two(what, tiny_dataset, empty, tmp_path / "two")
-    one = run(what, tiny_dataset, empty, tmp_path / "one")
-    losses = [checkpoint.open(made.checkpoint).state.history[0].loss for made in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_texts_of_another_dimension_train_but_do_not_mix(

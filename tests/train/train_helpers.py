@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from components.contracts import constraints
 from components.contracts.config import Experiment
+from components.contracts.skeleton import load_layout
 from components.train.core import Outputs, train_round
 from components.train.distributed import torchrun
 from components.train.round import Round
@@ -81,3 +84,13 @@ def state_bytes(made: Outputs) -> list[bytes]:
 
 def all_bytes(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def uninformed(guidance: Path, path: Path) -> Path:
+    """What the agent writes where nobody was asked: all joints for every class."""
+    told = constraints.open(guidance)
+    unknown = constraints.Provenance(status="no-prior", provider="offline")
+    joints = tuple(range(len(load_layout(told.layout).joints)))
+    classes = tuple(entry.model_copy(update={"joints": joints, "provenance": unknown}) for entry in told.classes)
+    constraints.write(path, replace(told, classes=classes), made_from={}, config=experiment().stage_agent())
+    return path

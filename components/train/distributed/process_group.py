@@ -226,7 +226,7 @@ def synchronise(model: nn.Module, group: ProcessGroup) -> None:
     """Let every batch norm of a model use the statistics of the whole batch."""
     for part in model.modules():
         if isinstance(part, BatchNorm):
-            part.total = group.all_reduce
+            part.all_reduce = group.all_reduce
         elif isinstance(part, nn.BatchNorm1d):
             # In place, so that names in the state dict and the optimiser's parameters stay what they are.
             part.__class__ = SynchronisedNorm

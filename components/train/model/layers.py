@@ -41,17 +41,17 @@ def project(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], matrix, x.flatten(2)).view(rows, -1, frames, joints)
 
 
-Total = Callable[[Tensor], Tensor]
+AllReduce = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Per channel ``[C]``: ``mean``, biased ``variance``; ``count``: over how many values; ``total``: see BatchNorm."""
+    """Per channel ``[C]``: ``mean`` and biased ``variance`` of ``count`` values; ``all_reduce``: see ``BatchNorm``."""
 
     mean: Tensor
     variance: Tensor
     count: float | Tensor
-    total: Total | None = None
+    all_reduce: AllReduce | None = None
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -67,7 +67,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     recording = True
     """Whether running statistics move: not when a forward pass is repeated."""
-    total: Total | None = None
+    all_reduce: AllReduce | None = None
     """Adds up values over all processes that share a batch; without it the statistics are this process's own."""
     folded = False
     """Whether the convolution before it does its work (see ``components.train.model.folding``)."""
@@ -138,8 +138,8 @@ class BatchNorm(nn.BatchNorm2d):
         squares = torch.linalg.vector_norm(flat, dim=2, dtype=dtype).square()
         first, second = (part.double().sum(dim=0) + (copies - 1) * part[-1].double() for part in (sums, squares))
         count: float | Tensor = (len(x) + copies - 1) * flat.shape[2]
-        if self.total is not None:
-            together = self.total(torch.cat([first, second, first.new_tensor([count])]))
+        if self.all_reduce is not None:
+            together = self.all_reduce(torch.cat([first, second, first.new_tensor([count])]))
             first, second, count = *together[:-1].chunk(2), together[-1]
         mean = first / count
         variance = (second / count - mean.square()).clamp(min=0)
@@ -147,7 +147,7 @@ class BatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean.detach().to(dtype), self.momentum)
             self.running_var.lerp_((variance.detach() * (count / (count - 1))).to(dtype), self.momentum)
             self.num_batches_tracked += 1
-        return Statistics(mean.to(dtype), variance.to(dtype), count, self.total)
+        return Statistics(mean.to(dtype), variance.to(dtype), count, self.all_reduce)
 
 
 class _Normalise(torch.autograd.Function):
@@ -161,7 +161,7 @@ class _Normalise(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, statistics: Statistics, copies: int, eps: float
     ) -> Tensor:
         ctx.save_for_backward(x, weight, statistics.mean, torch.rsqrt(statistics.variance + eps))
-        ctx.count, ctx.copies, ctx.eps, ctx.total = statistics.count, copies, eps, statistics.total
+        ctx.count, ctx.copies, ctx.eps, ctx.all_reduce = statistics.count, copies, eps, statistics.all_reduce
         return F.batch_norm(x, statistics.mean, statistics.variance, weight, bias, eps=eps)
 
     @staticmethod
@@ -172,8 +172,8 @@ class _Normalise(torch.autograd.Function):
             gradient.contiguous(), x, weight, None, None, mean, inverse, True, ctx.eps, [False, True, True]
         )
         all_weight, all_bias = to_weight, to_bias
-        if ctx.total is not None:
-            all_weight, all_bias = ctx.total(torch.cat([to_weight, to_bias])).chunk(2)
+        if ctx.all_reduce is not None:
+            all_weight, all_bias = ctx.all_reduce(torch.cat([to_weight, to_bias])).chunk(2)
         scale = weight * inverse
         slope = -scale * inverse * all_weight / ctx.count
         offset = -scale * all_bias / ctx.count - slope * mean

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from train_helpers import experiment, run, train_on_two
+from train_helpers import experiment, run, train_on_two, uninformed
 
 from components.contracts import checkpoint, confusion, scores
 from components.contracts.config import Experiment
@@ -49,18 +49,21 @@ def test_a_lost_process_ends_all_and_one_alone_goes_on(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """The second process is killed before the second step of epoch 3."""
+    """The second process is killed before the second step of epoch 3; none trains the constraint head, on which
+    nothing is to be learnt here."""
+    empty = uninformed(tiny_constraints, tmp_path / "empty")
     what, resume = one_round(epochs=4, sync_batch_norm=False), tmp_path / "resume"
     monkeypatch.setattr(torchrun, "PROGRAM", (str(Path(__file__).with_name("killed_rank.py")), "1", "10", "run"))
     with pytest.raises(KilledError, match="SIGKILL"):
-        train_on_two(what, tiny_dataset, tiny_constraints, tmp_path, resume)
+        train_on_two(what, tiny_dataset, empty, tmp_path, resume)
     log = capfd.readouterr().err
     said = [line for line in log.splitlines() if line.startswith("error: ")]
     assert said in ([], ["error: process 0 of 2: another process was lost; the round is ended"]), log
     assert "components/train/" not in log, "a traceback of ours"
     assert max(checkpoint.open(path).state.epoch for path in resume.glob("epoch-*")) == 2
-    made = checkpoint.open(run(what, tiny_dataset, tiny_constraints, tmp_path, resume=resume).checkpoint)
+    made = checkpoint.open(run(what, tiny_dataset, empty, tmp_path, resume=resume).checkpoint)
     assert [record.epoch for record in made.state.history] == [1, 2, 3, 4]
+    assert {record.loss_constraint for record in made.state.history} == {0.0}
     assert not resume.exists()
 
 

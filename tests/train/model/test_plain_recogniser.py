@@ -78,6 +78,7 @@ def test_text_tower_has_the_size_of_clip() -> None:
     assert sum(math.prod(parameter.shape) for parameter in tower.parameters()) == pytest.approx(63_428_097, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_benchmark_measures_both_in_processes_of_their_own() -> None:
     number = next(number for number, case in enumerate(benchmark.CASES) if case.work == "recognise")
     row = benchmark.compare(number, batch=1, steps=1, pairs=1, threads=1)

@@ -38,7 +38,7 @@ STEPS = {
 """What a kill can precede; all rounds train 4 epochs of 3 steps."""
 EVENTS = 12 + 4 + 6 + 3
 """How often all of these come in a round that is left in peace: steps; checkpoints; artifacts; the rest."""
-TINY = experiment(rounds=1, epochs=4, batch=14, evaluate_every=2)
+TINY = experiment(rounds=1, epochs=4, batch=14, frames=8, test_clips=1, evaluate_every=2)
 
 
 def train(data: Path, guidance: Path, folder: Path) -> None:
