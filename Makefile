@@ -11,44 +11,45 @@ ATHERIS := atheris==3.0.0
 CLIP    := open-clip-torch==3.3.0
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-# What `make run` and `make compile` take: make run DATA=my.pkl CONFIG=my.yaml ROUNDS=3 STREAMS=j,b SET="seed=1 train.epochs=4"
-DATA     ?=
-CONFIG   ?=
-ROUNDS   ?=
-STREAMS  ?=
-PROTOCOL ?=
-SET      ?=
-OUTPUT   ?= build/pipeline.yaml
-SECONDS  ?= 20
-CLASSES  ?= 60
+# Without a GPU (or with CPU=1) torch comes without CUDA, 0.9 GB instead of 5.7, where pip knows such a build; an index
+# that has one can be named: make install TORCH_INDEX=https://…
+CPU         ?=
+TORCH_INDEX ?=
+
+# What the commands take: make run DATA=my.pkl CONFIG=my.yaml ROUNDS=3 STREAMS=j,b SET="seed=1 name=my run"
+# They reach Python through the environment, as MAKE_DATA …, and no shell sees their text: see pipelines/make.py.
+TAKEN := DATA CONFIG ROUNDS STREAMS PROTOCOL SET ROOT OUTPUT OVERLAY CONTEXT PARAM STAGE STREAM ROUND RUN INPUT NAME HOST \
+	SECRETS DRY_RUN TAG IMAGE TRAINER NODES
+OTHER := PYTHON VENV CPU TORCH_INDEX SECONDS CLASSES LATENCY_MS SIZES BATCH PAIRS BASE CUDA TARGETS STUDY MB PYTEST
+OVERLAY    ?= local
+SECONDS    ?= 20
+CLASSES    ?= 60
 LATENCY_MS ?= 200
-SIZES    ?= 1000,10000
-BATCH    ?= 4
-PAIRS    ?= 3
-BASE     ?=
-CUDA     ?=
-TARGETS  ?=
-STUDY    ?=
-# What the commands for a cluster take beside that: make submit OVERLAY=gpu DATA=s3://lab/my.pkl CONFIG=nw_ucla PARAM="gpus=2"
-OVERLAY  ?= local
-CONTEXT  ?=
-PARAM    ?=
-STAGE    ?=
-STREAM   ?=
-ROUND    ?=
-RUN      ?=
-INPUT    ?=
-SECRETS  ?=
-DRY_RUN  ?=
-cluster   = --overlay '$(OVERLAY)' $(if $(CONTEXT),--context '$(CONTEXT)')
-compiled  = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(CONFIG),--config '$(CONFIG)')
-dry       = $(if $(DRY_RUN),--dry-run)
-settings  = $(foreach setting,$(SET),--set '$(setting)')
+SIZES      ?= 1000,10000
+BATCH      ?= 4
+PAIRS      ?= 3
+BASE       ?=
+CUDA       ?=
+TARGETS    ?=
+STUDY      ?=
+PYTEST     ?=
+
+typed := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+meant = $(filter $(shell echo '$(1)' | tr 'a-z-' 'A-Z_'),$(TAKEN) $(OTHER))
+$(foreach name,$(filter-out $(TAKEN) $(OTHER),$(typed)),$(error $(name): no such variable; \
+	$(if $(call meant,$(name)),did you mean $(call meant,$(name))?,expected some of $(TAKEN) $(OTHER))))
+export MAKE_GIVEN := $(filter $(TAKEN),$(typed))
+$(foreach name,$(TAKEN),$(eval export MAKE_$(name) := $$(value $(name))))
+
+pipelines = $(BIN)/python -m pipelines.make
+# For the scripts that are none of the pipeline's commands; the shell puts the values in, and does not read them.
+given     = $${MAKE_DATA:+--data "$$MAKE_DATA"} $${MAKE_CONFIG:+--config "$$MAKE_CONFIG"}
+pytest    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs --durations=25
 
 .DEFAULT_GOAL := help
-.PHONY: help install run compile deploy undeploy diff submit status replay test lint format lock clean fuzz install-llm \
+.PHONY: help install run runs compile deploy undeploy submit status replay test test-all lint format lock clean fuzz install-llm \
 	bench-agent bench-preprocess bench-recogniser bench-loop bench-report \
-	images base-image run-docker compose test-containers bench-s3 bench-containers
+	images base-image run-docker test-containers bench-s3 bench-containers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -56,65 +57,58 @@ help: ## this list
 install: $(INSTALL) ## the environment in .venv, exactly as locked
 
 $(INSTALL): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, $$($(PYTHON) --version 2>&1) found; say which with PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, $$("$(PYTHON)" --version 2>&1) found; say which with PYTHON=python3.12" >&2; exit 1; }
+	@[ -w . ] || { echo "error: $$PWD: cannot be written; copy the checkout to where you may write" >&2; exit 1; }
 	@echo "installing into $(VENV), once: first torch, the largest part (about a minute) ..."
-	@$(PYTHON) -m venv $(VENV) || { echo "error: Python's venv module is needed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
-	@$(PIP) install $(TORCH)
+	@"$(PYTHON)" -m venv $(VENV) || { echo "error: Python's venv module is needed (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python docker/torch_build.py $(TORCH) $(if $(CPU),--cpu) $(if $(CUDA),--cuda) $(if $(TORCH_INDEX),--index '$(TORCH_INDEX)')
 	@echo "... then everything else, as in requirements.lock ..."
 	@$(PIP) install --no-deps -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "... installed"
 
-run: $(INSTALL) ## the whole pipeline on this machine: [DATA=my.pkl CONFIG=my.yaml] [ROUNDS=2] [STREAMS=j,b] [PROTOCOL=name] [SET="key=value …"]
-	@$(BIN)/python -m pipelines run $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') \
-		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
-		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
+run: $(INSTALL) ## the whole pipeline on this machine: [DATA=my.pkl|s3://… CONFIG=my.yaml] [ROUNDS=2] [STREAMS=j,b] [PROTOCOL=name] [SET="key=value …"] [ROOT=runs]
+	@$(pipelines) run
+
+runs: $(INSTALL) ## what was run here: accuracy, when, how long, disk; python -m pipelines runs delete NAME deletes one
+	@$(pipelines) runs
 
 run-docker: $(INSTALL) ## the same in containers, the agent as a service (first: make images); takes what make run takes
-	@$(BIN)/python -m pipelines run --containers --root runs/containers $(if $(DATA),--data '$(DATA)') \
-		$(if $(CONFIG),--config '$(CONFIG)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(STREAMS),--streams '$(STREAMS)') \
-		$(if $(PROTOCOL),--protocol '$(PROTOCOL)') $(settings)
-
-compose: $(INSTALL) ## the stages one by one in containers that share only a bucket, beside an S3 server of its own; takes DATA, CONFIG, SET
-	@$(BIN)/python tests/runtime/store/swift_server.py --host $$(docker network inspect bridge --format '{{(index .IPAM.Config 0).Subnet}}') lab \
-		$(BIN)/python -m pipelines compose --to s3://lab/compose $(if $(DATA),--data '$(DATA)') \
-		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
+	@$(pipelines) run --containers --root runs/containers
 
 compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]
-	@$(BIN)/python -m pipelines compile --output '$(OUTPUT)' $(if $(ROUNDS),--rounds $(ROUNDS)) \
-		$(if $(CONFIG),--config '$(CONFIG)') $(settings)
+	@$(pipelines) compile
 
 deploy: $(INSTALL) ## on a cluster: agent service and pipeline: [OVERLAY=local|gpu|byo-s3] [ROUNDS=2] [CONFIG=nw_ucla] [SECRETS=1] [DRY_RUN=1]
-	@$(BIN)/python -m pipelines deploy $(cluster) $(compiled) $(if $(SECRETS),--create-secrets) $(dry)
+	@$(pipelines) deploy
 
 undeploy: $(INSTALL) ## take that away again; data, Secrets and runs stay: [OVERLAY=local] [DRY_RUN=1]
-	@$(BIN)/python -m pipelines undeploy $(cluster) $(dry)
-
-diff: $(INSTALL) ## what make deploy would change: [OVERLAY=local] [ROUNDS=2] [CONFIG=nw_ucla]
-	@$(BIN)/python -m pipelines diff $(cluster) $(compiled)
+	@$(pipelines) undeploy
 
 submit: $(INSTALL) ## start a run on the cluster and follow it: DATA=s3://… CONFIG=nw_ucla [OVERLAY=local] [STREAMS=j,b] [PARAM="gpus=2"] [SET=…] [DRY_RUN=1]
-	@$(BIN)/python -m pipelines submit $(cluster) $(compiled) --data '$(DATA)' --streams '$(STREAMS)' \
-		$(foreach value,$(PARAM),--param '$(value)') $(settings) $(dry)
+	@$(pipelines) submit
 
 status: $(INSTALL) ## the tasks of the newest run on the cluster, or of RUN=id
-	@$(BIN)/python -m pipelines status $(RUN) $(cluster)
+	@$(pipelines) status
 
 replay: $(INSTALL) ## repeat one task of a run: STAGE=train [RUN=id] [STREAM=j ROUND=2] [INPUT="dataset=s3://…"] [DRY_RUN=1]
-	@$(BIN)/python -m pipelines replay '$(STAGE)' $(cluster) $(if $(RUN),--run '$(RUN)') $(if $(STREAM),--stream $(STREAM)) \
-		$(if $(ROUND),--round $(ROUND)) $(foreach given,$(INPUT),--input '$(given)') $(dry)
+	@$(pipelines) replay
 
-test: $(INSTALL) ## all tests that take less than minutes each, on two processes
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup -m "not minutes and not containers"
+test: $(INSTALL) ## what someone who changes something needs, on two processes and in random order: [PYTEST="-p no:randomly -k name"]
+	@$(pytest) -n 2 --dist loadgroup -m "not slow and not minutes and not containers" $(PYTEST)
+
+test-all: $(INSTALL) ## everything but the containers' tests: what the gate runs
+	@$(pytest) -n 2 --dist loadgroup -m "not containers" $(PYTEST)
 
 test-containers: $(INSTALL) ## builds the images and compares runs in containers with runs in processes; skips without an engine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m containers -rs --durations=0 tests/containers
 
 fuzz: $(INSTALL) ## the pickle reader against a fuzzer: [SECONDS=20]
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install $(ATHERIS)
-	@cd $$(mktemp -d) && OMP_NUM_THREADS=1 $(abspath $(BIN))/python '$(CURDIR)/tests/fuzz/fuzz_unpickler.py' \
-		-max_total_time=$(SECONDS) -max_len=4096 -artifact_prefix='$(CURDIR)/' -verbosity=0
+	@root=$$PWD folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder" && \
+		OMP_NUM_THREADS=1 "$$root/$(BIN)/python" "$$root/tests/fuzz/fuzz_unpickler.py" \
+		-max_total_time=$(SECONDS) -max_len=4096 -artifact_prefix="$$root/" -verbosity=0
 
 bench-preprocess: $(INSTALL) ## packing: samples/s, memory, and an epoch against a plain pipeline: [SIZES=1000,10000]
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/preprocess_scale.py --sizes $(SIZES)
@@ -122,8 +116,8 @@ bench-preprocess: $(INSTALL) ## packing: samples/s, memory, and an epoch against
 
 bench-loop: $(INSTALL) ## do moving constraints pay? DATA=my.pkl CONFIG=my.yaml [STUDY="--folds fold1 --epochs 20 …"]
 	@OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1099511627776 \
-		$(BIN)/python tests/benchmarks/closed_loop.py --data '$(DATA)' --config '$(CONFIG)' \
-		--output 'build/loop/$(basename $(notdir $(CONFIG)))' $(STUDY)
+		$(BIN)/python tests/benchmarks/closed_loop.py $(given) \
+		--output "build/loop/$$(basename "$$MAKE_CONFIG" .yaml)" $(STUDY)
 
 bench-agent: $(INSTALL) ## an agent's round asked side by side, against one question after another: [CLASSES=60 LATENCY_MS=200]
 	@OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/agent_concurrency.py --classes $(CLASSES) --latency-ms $(LATENCY_MS)
@@ -140,21 +134,23 @@ bench-report: $(INSTALL) ## the report of 6 streams, 3 rounds, 20,000 samples an
 bench-s3: $(INSTALL) ## large objects through the store against a plain copy by the same client: [MB=512]
 	@$(BIN)/python tests/benchmarks/s3_throughput.py $(if $(MB),--mb $(MB))
 
-bench-containers: $(INSTALL) ## each stage in a container against the same in a process (first: make images): [DATA=… CONFIG=…] [SET="train.epochs=2 …"]
-	@$(BIN)/python tests/benchmarks/containers.py $(if $(DATA),--data '$(DATA)') $(if $(CONFIG),--config '$(CONFIG)') $(settings)
+bench-containers: $(INSTALL) ## each stage in a container against the same in a process (first: make images): [DATA=… CONFIG=…]
+	@$(BIN)/python tests/benchmarks/containers.py $(given)
 
 lint: $(INSTALL) ## formatting, style, types, the Dockerfile
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy components pipelines
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy components pipelines docker
+	@$(BIN)/python -m bandit -q -ll -r components pipelines docker -c pyproject.toml
 	@$(BIN)/hadolint docker/Dockerfile
 
 format: $(INSTALL) ## put the code in form
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
+	@$(BIN)/python -m ruff format .
+	@$(BIN)/python -m ruff check --fix .
 
-images: $(INSTALL) ## one image per stage: [BASE=python:3.11-slim] [CUDA=1] [TARGETS="agent evaluate"]
-	@$(BIN)/python docker/build.py $(TARGETS) --torch $(TORCH) $(if $(BASE),--base '$(BASE)') $(if $(CUDA),--cuda)
+images: $(INSTALL) ## one image per stage: [BASE=python:3.11-slim] [CUDA=1] [TORCH_INDEX=https://…] [TARGETS="agent evaluate"]
+	@$(BIN)/python docker/build.py $(TARGETS) --torch $(TORCH) $(if $(BASE),--base '$(BASE)') $(if $(CUDA),--cuda) \
+		$(if $(TORCH_INDEX),--index '$(TORCH_INDEX)')
 
 base-image: ## python:3.11-slim out of Debian's packages, where no registry can be reached (as root)
 	@docker/base_image.sh $(BASE)

@@ -18,6 +18,8 @@ import time
 import tomllib
 from pathlib import Path
 
+from torch_build import wanted_torch
+
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ROOT / "docker" / "wheels"
 STAGES = ("preprocess", "train", "agent", "evaluate")
@@ -31,32 +33,34 @@ def main() -> None:
     parser.add_argument("targets", nargs="*", default=STAGES, metavar="STAGE", help=", ".join([*STAGES, *OTHERS]))
     parser.add_argument("--torch", required=True, help="Such as torch==2.13.0; what the lock goes with.")
     parser.add_argument("--cuda", action="store_true", help="train with CUDA; otherwise without, a quarter of the size")
+    parser.add_argument("--index", default="", help="URL of an index that has torch's builds without CUDA")
     parser.add_argument("--base", default="python:3.11-slim", help="A Debian-based image with Python 3.11 and pip.")
     parser.add_argument("--prefix", default=os.environ.get("SKELETONAGENT_IMAGES", "skeletonagent"))
     arguments = parser.parse_args()
     if unknown := set(arguments.targets) - {*STAGES, *OTHERS}:
         parser.error(f"STAGE: found {', '.join(unknown)}, expected {', '.join([*STAGES, *OTHERS])}")
-    torch = wanted_torch(arguments.torch, arguments.cuda)
+    cuda = arguments.cuda
     try:
         client = _client()
-        if "train" in arguments.targets and not arguments.cuda:
-            _fetch(torch)
+        _check_engine(client)
+        if (
+            "train" in arguments.targets
+            and not cuda
+            and not _fetch(wanted_torch(arguments.torch, False), arguments.index)
+        ):
+            cuda = True
+            print(
+                "pip knows no build of torch without CUDA here: the image of train gets the one with CUDA, 5.1 GB "
+                f"instead of 0.95 (TORCH_INDEX=… names an index, or put the wheel into {WHEELS.relative_to(ROOT)})",
+                flush=True,
+            )
+        torch = wanted_torch(arguments.torch, cuda)
         with tempfile.TemporaryDirectory() as folder:
             secrets = _secrets(Path(folder))
             for target in arguments.targets:
                 _build(client, target, arguments.prefix, [*secrets, *_arguments(target, arguments.base, torch)])
     except BuildError as error:
         sys.exit(f"error: {error}")
-
-
-def wanted_torch(locked: str, cuda: bool) -> str:
-    """Return the requirement of torch's build with CUDA, or of the one without.
-
-    An index may call the former 2.13.0 or 2.13.0+cu130. ``==2.13.0`` alone would take 2.13.0+cpu before either,
-    where an earlier build has left that in docker/wheels.
-    """
-    version = locked.partition("==")[2]
-    return f"{locked},!={version}+cpu" if cuda else f"{locked}+cpu"
 
 
 class BuildError(Exception):
@@ -75,18 +79,24 @@ def _client() -> str:
     raise BuildError("no docker client with BuildKit; install docker-buildx, or docker.io where Debian 12 runs")
 
 
-def _fetch(torch: str) -> None:
-    """Put the wheel of torch where the build finds it, unless it is there."""
+def _check_engine(client: str) -> None:
+    asked = subprocess.run([client, "version", "--format", "{{.Server.Version}}"], capture_output=True, check=False)
+    if asked.returncode != 0:
+        raise BuildError("no container engine answers; start one, such as dockerd as root")
+
+
+def _fetch(torch: str, index: str) -> bool:
+    """Put the wheel of torch where the build finds it, unless it is there; tell whether pip knows one."""
     name, version = torch.split("==")
     if any(WHEELS.glob(f"{name}-{version}-*.whl")):
-        return
+        return True
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--python-version", "3.11", "--platform", PLATFORM, "--dest", str(WHEELS)]
-    if subprocess.run([*command, torch], check=False).returncode != 0:
-        raise BuildError(
-            f"pip finds no {torch}: name the index of torch's CPU builds in pip's extra-index-url, "
-            f"or put the wheel into {WHEELS.relative_to(ROOT)}, or build with CUDA"
-        )
+    command += ["--extra-index-url", index] if index else []
+    tried = subprocess.run([*command, torch], capture_output=True, text=True, check=False)
+    if tried.returncode != 0 and "No matching distribution" not in tried.stderr:
+        raise BuildError(f"pip cannot fetch {torch}: {tried.stderr.strip().splitlines()[-1:]}")
+    return tried.returncode == 0
 
 
 def _secrets(folder: Path) -> list[str]:

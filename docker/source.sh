@@ -13,6 +13,9 @@ if [ $# -eq 0 ]; then
         cp __init__.py "/$stage/opt/app/components/"
         for package in contracts runtime "$stage"; do cp -R "$package" "/$stage/opt/app/components/"; done
     done
+    # The task that configures a run reads the presets; it runs in the image of preprocess.
+    mkdir -p /preprocess/opt/app/pipelines
+    cp -R /build/pipelines/configs /preprocess/opt/app/pipelines/
     cd /
     compiled "$@"
 else

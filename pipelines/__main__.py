@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,19 +11,22 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
+from components.runtime.store import store_for
 from pipelines.cluster.commands import register
+from pipelines.cluster.overlay import OVERLAY_HELP, load_overlay
 from pipelines.cluster.package import compile_package
 from pipelines.demo import write_demo
 from pipelines.images import IMAGE_HELP, TAG_HELP, image_references
+from pipelines.local import folders, listing
 from pipelines.local.run import Place, Request, StageError, processes
 from pipelines.local.run import run as run_locally
-from pipelines.platform import Cluster, Trainer
+from pipelines.platform import Cluster
 
-DEMO_CONFIG = Path(__file__).parent / "configs" / "demo.yaml"
+CONFIGS = Path(__file__).parent / "configs"
+DEMO_CONFIG = CONFIGS / "demo.yaml"
 
 app = application("python -m pipelines", "The whole pipeline: from a pickle of skeletons to a report.")
 
@@ -31,19 +36,22 @@ Settings = Annotated[
 ]
 
 
-Data = Annotated[Path | None, typer.Option(help="Pickle of skeletons; none: a synthetic demo is made.")]
-Config = Annotated[Path | None, typer.Option(help="Experiment file (YAML) that describes the data.")]
+Data = Annotated[str, typer.Option(help="Skeletons: a path or s3:// URI; none: a synthetic demo is made.")]
+Config = Annotated[
+    Path | None, typer.Option(help="Experiment file (YAML) that describes the data, or the name of one of ours.")
+]
+Root = Annotated[Path, typer.Option(help="Folder for results, artifacts and the cache.")]
 
 
 @app.command()
 def run(
-    data: Data = None,
+    data: Data = "",
     config: Config = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training and asking; none: the config's.")] = None,
     streams: Annotated[str | None, typer.Option(help="Streams, e.g. j,b,k,jm,bm,km; none: the config's.")] = None,
     protocol: Annotated[str | None, typer.Option(help="A protocol of the config; none: the config's.")] = None,
     set_: Settings = None,
-    root: Annotated[Path, typer.Option(help="Folder for results, artifacts and the cache.")] = Path("runs"),
+    root: Root = Path("runs"),
     agent_url: Annotated[
         str,
         typer.Option(envvar="SKELETONAGENT_AGENT_URL", help="URL of an agent service; none: the agent runs here."),
@@ -65,90 +73,82 @@ def run(
     """
     console = Console(file=sys.stderr)  # the file itself: KFP's own output is redirected meanwhile
     overrides = _overrides(rounds, streams, protocol, set_)
-    data, config = _inputs(data, config, root, console)
+    source, config = _inputs(data, config, root, console)
     try:
-        report = run_locally(Request(data, config, overrides, root, agent_url), console, _place(in_containers))
+        report = run_locally(Request(source, config, overrides, root, agent_url), console, _place(in_containers))
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     print(report)
 
 
-@app.command("compose")
-def compose_pipeline(
-    to: Annotated[str, typer.Option(help="Prefix for everything: s3://bucket/prefix; the environment has the server.")],
-    data: Data = None,
-    config: Config = None,
-    set_: Settings = None,
-    root: Annotated[Path, typer.Option(help="Folder for the report and the log.")] = Path("runs/compose"),
-) -> None:
-    """Run each stage in a container that shares nothing with the others but a bucket; print the report's path.
+runs = typer.Typer(invoke_without_command=True, no_args_is_help=False, help="List the runs of this machine.")
+app.add_typer(runs, name="runs")
 
-    Everything is a command line of a stage on `s3://` URIs; the agent is a service beside them. The report has the
-    same bytes as that of `run`.
 
-    **Example**
+@runs.callback()
+def list_runs(context: typer.Context, root: Root = Path("runs")) -> None:
+    """List the runs of this machine: accuracy, when, how long, and the disk that is theirs alone."""
+    context.obj = root
+    if context.invoked_subcommand is None:
+        listing.show(root, Console())
 
-        S3_ENDPOINT=http://172.17.0.1:8333 python -m pipelines compose --to s3://lab/trial
-    """
-    from pipelines.local.compose import compose  # only who uses an engine pays for the import of its client
 
-    console = Console(file=sys.stderr)
-    data, config = _inputs(data, config, root, console)
-    try:
-        report = compose(Request(data, config, parse_settings(set_ or []), root), to, console)
-    except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    print(report)
+@runs.command("delete")
+def delete_run(context: typer.Context, name: Annotated[str, typer.Argument(help="As `runs` lists it.")]) -> None:
+    """Delete a run, with the artifacts that no other run uses. What an LLM answered stays."""
+    print(f"deleted {name}: {listing.delete(context.obj, name) / 1e6:.1f} MB")
 
 
 @app.command("compile")
 def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),
-    rounds: Annotated[
-        int | None, typer.Option(help="Rounds of training and asking, unrolled; none: the config's, or 2.")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="Experiment file that becomes the parameter's default.")] = None,
+    rounds: Annotated[int, typer.Option(help="Rounds of training and asking, unrolled.")] = 2,
+    overlay: Annotated[str, typer.Option(help=f"Images, resources and defaults. {OVERLAY_HELP} None: --image.")] = "",
     image: Annotated[list[str] | None, typer.Option(help=IMAGE_HELP)] = None,
     tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
-    train_cpu: Annotated[str, typer.Option(help="CPU cores that a training task asks for.")] = "4",
-    train_memory: Annotated[str, typer.Option(help="Memory of a training task.")] = "24Gi",
-    trainer: Annotated[Trainer, typer.Option(help="pod: each task trains; torchjob: TrainJobs do.")] = Trainer.POD,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes of each TrainJob.")] = 1,
-    set_: Settings = None,
 ) -> None:
     """Compile the pipeline into a file that the KFP user interface and its API accept.
 
+    Data, experiment and streams are parameters of each run.
+
     **Example**
 
-        python -m pipelines compile --rounds 3 --config pipelines/configs/nw_ucla.yaml
+        python -m pipelines compile --rounds 3 --overlay gpu
     """
-    if set_ and config is None:
-        raise InputError("--set: needs --config; without one, a run names its experiment, and what it replaces there")
-    settings = parse_settings(set_ or []) | ({"rounds": rounds} if rounds is not None else {})
-    experiment = load_experiment(config, settings) if config is not None else None
-    if experiment is not None:
-        rounds = experiment.rounds
-    cluster = Cluster(image_references(image or [], tag), train_cpu, train_memory, trainer, nodes)
-    compile_package(output, rounds=2 if rounds is None else rounds, cluster=cluster, experiment=experiment)
+    if overlay and (image or tag):
+        raise InputError("--overlay: names the images too; without it, --image and --tag do")
+    chosen = load_overlay(overlay) if overlay else None
+    cluster = chosen.cluster if chosen else Cluster(image_references(image or [], tag))
+    compile_package(output, rounds=rounds, cluster=cluster, defaults=chosen.defaults if chosen else None)
     print(output)
 
 
-def _inputs(data: Path | None, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:
+def _inputs(data: str, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:
     """Return the data and the config to run on; with neither, make those of the demo."""
-    if data is None and config is None:
-        data, config = root / "demo" / "demo.pkl", DEMO_CONFIG
+    folders.make_folder(root)
+    if not data and config is None:
+        path = root / "demo" / "demo.pkl"
         message = "no data given: running on a SYNTHETIC demo, whose accuracy says nothing about real data"
         console.print(message, soft_wrap=True)
-        try:
-            write_demo(data)
-        except OSError as error:
-            raise InputError(f"--root: {root}: cannot be written: {error.strerror}") from None
-    if data is None or config is None:
+        folders.make_folder(path.parent)
+        write_demo(path)
+        return path, DEMO_CONFIG
+    if not data or config is None:
         missing = "--config (make: CONFIG=) that describes the data" if data else "--data (make: DATA=) to run on"
         raise InputError(f"{missing} is missing; the synthetic demo runs with neither")
-    return data, config
+    if not config.exists() and (named := CONFIGS / f"{config}.yaml").is_file():
+        config = named
+    return _fetched(data, root, console) if "://" in data else Path(data).expanduser(), config
+
+
+def _fetched(uri: str, root: Path, console: Console) -> Path:
+    """Return a copy of what lies at an ``s3://`` URI; it is fetched anew for every run, for it may have changed."""
+    folder = root / folders.DOWNLOADS / hashlib.sha256(uri.encode()).hexdigest()[:12]
+    console.print(f"fetching {uri} into {folder}", highlight=False, soft_wrap=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folders.make_folder(folder)
+    return store_for(uri).fetch(uri, folder)
 
 
 def _place(in_containers: bool) -> Place:

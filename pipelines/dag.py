@@ -13,11 +13,12 @@ from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
+from components.runtime.experiments import presets_digest
 from components.runtime.source import source_digest
 from components.train.component import train, train_job
 from pipelines.configure import configure
-from pipelines.parameters import presets
-from pipelines.platform import Cluster, Placement, Trainer
+from pipelines.parameters import described
+from pipelines.platform import Cluster, Placement, TrainingKind
 
 MAX_ROUNDS = 100
 """A guard against typing errors; 100 rounds are 1.5 MB of YAML."""
@@ -41,7 +42,6 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
     evaluate = evaluate_component(rounds)
     dress = cluster.dress if cluster else _undressed
 
-    @dsl.pipeline(name="skeletonagent", description=f"Pickle of skeletons to report, {rounds} rounds")
     def skeletonagent(
         data: str,
         config: str,
@@ -49,11 +49,6 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
         overrides: dict = {},  # noqa: B006
         agent_url: str = "",
         streams: str = "",
-        protocol: str = "",
-        llm_model: str = "",
-        llm_base_url: str = "",
-        llm_max_requests: int = 0,
-        llm_max_tokens: int = 0,
         gpus: str = "1",
         accelerator: str = "nvidia.com/gpu",
         node_selector: dict = {},  # noqa: B006
@@ -63,16 +58,13 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
 
         Args:
             data: URI of the skeletons, such as s3://bucket/my.pkl: a pickle, a folder or an archive.
-            config: The experiment: the name of a preset, such as nw_ucla, or YAML text.
+            config: The experiment: the name of a preset, such as nw_ucla; s3://bucket/my.yaml, best with
+                @sha256:… after it, or a new content under the old name is not seen by the cache; or YAML text.
             data_sha256: SHA-256 of the data; give it, and new data under the same name are seen by the cache.
-            overrides: Values of the experiment to replace, by dotted key, such as {"train.epochs": 40, "seed": 1}.
+            overrides: Values of the experiment to replace, by dotted key, such as {"train.epochs": 40, "seed": 1}, or
+                {"agent.provider": "openai", "agent.model": "gpt-4o"} for an agent that asks an LLM.
             agent_url: URL of the agent service, such as http://skeletonagent-agent:8080. Empty: no service.
             streams: Streams to train, such as j,b,k,jm,bm,km. Empty: the experiment's.
-            protocol: A protocol of the experiment. Empty: the experiment's.
-            llm_model: Model that the agent asks, such as gpt-4o. Empty: the experiment's, by default written priors.
-            llm_base_url: OpenAI-compatible endpoint. Empty: the experiment's, by default OpenAI's.
-            llm_max_requests: Budget of a round: classes to ask about. 0: the experiment's.
-            llm_max_tokens: Budget of a round: tokens. 0: the experiment's.
             gpus: GPUs of each training task; 0 trains on the CPU.
             accelerator: Resource name of the GPU, such as nvidia.com/gpu or nvidia.com/mig-3g.40gb.
             node_selector: Labels of the nodes to train on, such as {"nvidia.com/gpu.product": "NVIDIA-H100"}.
@@ -87,13 +79,8 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
                 overrides=overrides,
                 rounds=rounds,
                 code=source_digest(),
-                presets=presets(),
+                presets=presets_digest(),
                 streams=streams,
-                protocol=protocol,
-                llm_model=llm_model,
-                llm_base_url=llm_base_url,
-                llm_max_requests=llm_max_requests,
-                llm_max_tokens=llm_max_tokens,
             ),
             "configure",
         )
@@ -131,7 +118,8 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
         )
         return Result(report=evaluated.outputs["report"])
 
-    return skeletonagent
+    summary = f"From a pickle of skeletons to a report, in {rounds} rounds of training and asking."
+    return dsl.pipeline(name="skeletonagent", description=described(skeletonagent, summary))(skeletonagent)  # type: ignore[no-any-return]
 
 
 def _undressed(task: Any, _stage: str) -> Any:
@@ -144,7 +132,7 @@ def train_on(cluster: Cluster | None, placement: Placement, **inputs: Any) -> An
     inputs["code"] = source_digest("train")
     if not cluster:
         return train(**inputs)
-    if cluster.trainer is Trainer.TORCHJOB:
+    if cluster.trainer is TrainingKind.TRAINJOB:
         where = {"nodes": cluster.nodes, "gpus": placement.gpus, "accelerator": placement.accelerator}
         return cluster.dress(train_job(**inputs, **where), "train-job")
     return cluster.place(cluster.dress(train(**inputs), "train"), placement)

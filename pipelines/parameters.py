@@ -1,25 +1,25 @@
-"""What the compiled pipeline carries as values of its parameters."""
+"""The values of the pipeline's parameters: how they are written, and how they are described to people."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import yaml
-
-CONFIGS = Path(__file__).parent / "configs"
-
-
-def presets() -> dict[str, str]:
-    """Return the experiments that come with the project: by name, each as one line of YAML.
-
-    They travel with the compiled pipeline: a run uses those of its own version, whatever lies in the images.
-    """
-    files = sorted(CONFIGS.glob("*.yaml"))
-    return {file.stem: one_line(yaml.safe_load(file.read_text(encoding="utf-8"))) for file in files}
+from docstring_parser import parse
 
 
 def one_line(document: Any) -> str:
-    """Return YAML without line breaks: the user interface has a field of one line, and KFP writes no longer default."""
+    """Return YAML without line breaks: the user interface has a field of one line for a text."""
     return yaml.safe_dump(document, default_flow_style=True, sort_keys=False, width=math.inf).strip()  # type: ignore[arg-type]
+
+
+def described(function: Callable[..., Any], summary: str) -> str:
+    """Return a description of a pipeline with a line for each of its parameters.
+
+    KFP's user interface shows the description of a pipeline, and none of its parameters; those stand in the docstring.
+    """
+    parameters = parse(function.__doc__ or "").params
+    lines = [f"- {each.arg_name}: {' '.join((each.description or '').split())}" for each in parameters]
+    return "\n".join([summary, "", "Parameters of a run:", *lines])

@@ -7,7 +7,7 @@ ConfigMap are those of ``k8s/base``; a test compares them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -38,9 +38,9 @@ TIMEOUT_S = {
     "evaluate": HOUR,
 }
 """Longest life of a task's pod; a pod that hangs must not hold a GPU for ever."""
-MEMORY = {"configure": "512Mi", "preprocess": "4Gi", "agent": "2Gi", "train-job": "2Gi", "evaluate": "4Gi"}
-CPU = {"configure": "250m", "preprocess": "2", "agent": "1", "train-job": "250m", "evaluate": "1"}
 IMAGE_OF = {"configure": "preprocess", "train-job": "train"}
+USING_STORE = ("configure", "preprocess", "train", "train-job", "agent")
+"""Stages that read or write the object store themselves: the experiment, the data, what survives a kill, answers."""
 
 # glibc gives every large tensor back to the kernel and takes it anew; keeping it halves the time of a step on CPU.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
@@ -60,45 +60,70 @@ class Placement:
     tolerations: Any
 
 
-class Trainer(StrEnum):
+class TrainingKind(StrEnum):
     """What trains: the task's own pod, or a TrainJob of Kubeflow Trainer."""
 
     POD = "pod"
-    TORCHJOB = "torchjob"
+    TRAINJOB = "trainjob"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a pod asks for (Kubernetes quantities); its memory is its limit too."""
+
+    cpu: str
+    memory: str
+
+
+RESOURCES = {
+    "configure": Resources("250m", "512Mi"),
+    "preprocess": Resources("2", "4Gi"),
+    "agent": Resources("1", "2Gi"),
+    "train": Resources("4", "24Gi"),
+    "train-job": Resources("250m", "2Gi"),
+    "evaluate": Resources("1", "4Gi"),
+}
+"""By stage, where an overlay says nothing else; ``train`` is also each node of a TrainJob, ``train-job`` the task that
+waits for it."""
 
 
 @dataclass(frozen=True)
 class Cluster:
     """Dresses tasks for a cluster.
 
-    ``images``: reference of each stage's image. ``train_cpu`` and
-    ``train_memory`` (Kubernetes quantities) are fixed when the pipeline is compiled: as parameters of a run they would
-    be part of the cache key, and more memory for one stream would train all others again. ``nodes`` counts for
-    TrainJobs.
+    ``images``: reference of each stage's image. ``resources`` (by stage; those of ``RESOURCES`` where it says nothing)
+    are fixed when the pipeline is compiled: as parameters of a run they would be part of the cache key, and more memory
+    for one stream would train all others again. ``nodes`` counts for TrainJobs.
     """
 
     images: Mapping[str, str]
-    train_cpu: str = "4"
-    train_memory: str = "24Gi"
-    trainer: Trainer = Trainer.POD
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    trainer: TrainingKind = TrainingKind.POD
     nodes: int = 1
 
-    def dress(self, task: PipelineTask, stage: str) -> PipelineTask:
-        """Set what every task of a stage needs, and return it."""
+    def resources_of(self, stage: str) -> Resources:
+        """Return what a stage's pods ask for."""
+        return self.resources.get(stage, RESOURCES[stage])
+
+    def dress(self, task: PipelineTask, stage: str, *, stored: bool = False) -> PipelineTask:
+        """Set what every task of a stage needs, and return it; ``stored``: it reads the object store, though its stage
+        does not."""
         image = self.images[IMAGE_OF.get(stage, stage)]
         task.set_container_image(image)
-        # A node that goes away or a pod that is evicted is worth another try; each waits twice as long as the last.
+        # For a node that goes away or a pod that is evicted; each waits twice as long as the last. KFP's installation
+        # sets Argo's policy to OnError, which leaves out processes that end by themselves with an error.
         task.set_retry(num_retries=3, backoff_duration="30s", backoff_factor=2, backoff_max_duration="1800s")
         task.set_caching_options(True)
         kubernetes.set_timeout(task, TIMEOUT_S[stage])
         kubernetes.add_pod_label(task, STAGE_LABEL, stage)
-        memory = MEMORY.get(stage, self.train_memory)
-        task.set_cpu_request(CPU.get(stage, self.train_cpu)).set_memory_request(memory).set_memory_limit(memory)
-        if stage in ("preprocess", "train", "train-job", "agent"):
+        asked = self.resources_of(stage)
+        task.set_cpu_request(asked.cpu).set_memory_request(asked.memory).set_memory_limit(asked.memory)
+        if stored or stage in USING_STORE:
             kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS}, optional=True)
             _secret(task, S3_SECRET)
         if stage == "train-job":
-            for name, value in {"CPU": self.train_cpu, "MEMORY": self.train_memory, "IMAGE": image}.items():
+            node = self.resources_of("train")
+            for name, value in {"CPU": node.cpu, "MEMORY": node.memory, "IMAGE": image}.items():
                 task.set_env_variable(f"SKELETONAGENT_TRAIN_{name}", value)
         if stage == "agent":
             _secret(task, TOKEN_SECRET)

@@ -1,11 +1,18 @@
-"""Where the material outside the repository lies; tests that need it skip where it is absent."""
+"""What all tests share: the material outside the repository, and that none leaves anything behind.
+
+Tests that need material which is absent skip, and say so.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import leftovers
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,6 +23,57 @@ def _directory(path: Path, what: str) -> Path:
     if not path.is_dir():
         pytest.skip(f"{what} not found at {path}")
     return path
+
+
+TEMPORARY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a temporary folder of its own, in which it can be seen what tests leave there."""
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist; it has the session's folder from its parent
+        return
+    folder = Path(tempfile.mkdtemp(prefix="sa-"))  # short: names of sockets have at most 107 characters
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
+    config.stash[TEMPORARY] = folder
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that leaves files in the temporary folder; remove that folder, unless something failed."""
+    folder = session.config.stash.get(TEMPORARY, None)
+    if folder is None:
+        return
+    if left := leftovers.files_left(folder):
+        print(f"\nleft behind in {folder}: {', '.join(left)}")
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+    if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Wider:
+    """What fixtures of a wider scope than one test have started, which may go on."""
+
+    started = leftovers.Seen()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Note what fixtures start that serve more than one test; some are set up in the middle of one."""
+    if fixturedef.scope == "function":
+        return (yield)
+    before = leftovers.Seen.now()
+    result = yield
+    _Wider.started |= leftovers.Seen.now() - before
+    return result
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """Fail a test that leaves threads or processes behind, for they would disturb the ones after it."""
+    before = leftovers.Seen.now()
+    yield
+    if left := leftovers.left_since(before | _Wider.started):
+        pytest.fail(f"left behind: {'; '.join(left)}")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,14 +16,16 @@ STAGES = ("preprocess", "train", "agent", "evaluate")
 SHARED = ("contracts", "runtime")
 SOURCES = sorted(path for folder in ("components", "pipelines") for path in (ROOT / folder).rglob("*.py"))
 COMPONENTS = [path for path in SOURCES if path.is_relative_to(ROOT / "components")]
-every_source = pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-every_component = pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: str(path.relative_to(ROOT)))
 every_core = pytest.mark.parametrize("stage", STAGES)
 
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+LONGEST = 60
+PIPELINE = {"make_pipeline", "skeletonagent"}
 NO_CORE = {"kfp", "minio", "boto3", "argparse", "typer", "click"}
+NO_CORE_OF_OURS = {"components.runtime.cli", "components.runtime.task", "components.runtime.store.s3"}
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
@@ -73,14 +77,14 @@ def test_the_house_is_as_drawn() -> None:
             assert (ROOT / "components" / stage / door).is_file(), f"components/{stage} lacks {door}"
 
 
-@every_component
-def test_invariant_1_stages_know_the_contracts_the_runtime_and_themselves(path: Path) -> None:
-    owner = path.relative_to(ROOT / "components").parts[0]
-    allowed = {*SHARED, owner} if owner in STAGES else set(SHARED)
-    for name in imports(path):
-        if name.startswith("components."):
-            assert name.split(".")[1] in allowed, f"{name} is imported"
-        assert name.partition(".")[0] != "pipelines", f"{name} is imported"
+def test_invariant_1_stages_know_the_contracts_the_runtime_and_themselves() -> None:
+    for path in COMPONENTS:
+        owner = path.relative_to(ROOT / "components").parts[0]
+        allowed = {*SHARED, owner} if owner in STAGES else set(SHARED)
+        for name in imports(path):
+            if name.startswith("components."):
+                assert name.split(".")[1] in allowed, f"{path} imports {name}"
+            assert name.partition(".")[0] != "pipelines", f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("package", SHARED)
@@ -94,52 +98,103 @@ def test_contracts_do_not_know_the_runtime() -> None:
         assert not any(name.startswith("components.runtime") for name in imports(path)), path
 
 
-@every_source
-def test_only_train_imports_torch(path: Path) -> None:
-    if not path.is_relative_to(ROOT / "components" / "train"):
-        assert "torch" not in top_level(path)
+def test_only_train_imports_torch() -> None:
+    for path in SOURCES:
+        if not path.is_relative_to(ROOT / "components" / "train"):
+            assert "torch" not in top_level(path), path
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name; a package's is that of its ``__init__``."""
+    named = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in SOURCES}
+    return {name.removesuffix(".__init__"): path for name, path in named.items()}
+
+
+def reached(path: Path) -> set[str]:
+    """Our modules that a file imports, anywhere in it; of ``from a import b`` that is ``a.b`` if it is a module."""
+    known, found = modules(), set()
+    names = sorted(imports(path))
+    for name in names:
+        deeper = any(other.startswith(f"{name}.") and other in known for other in names)
+        if name in known and not (deeper and known[name].name == "__init__.py"):
+            found.add(name)
+    return found
+
+
+def test_invariant_1_no_module_imports_itself_in_a_circle() -> None:
+    graph = {name: reached(path) - {name} for name, path in modules().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
 
 
 @every_core
 def test_invariant_2_cores_know_paths_only(stage: str) -> None:
-    """No KFP, no object store and no command line in a core, nor in any module that it reaches in its stage."""
-    seen: set[Path] = set()
-    waiting = [ROOT / "components" / stage / "core.py"]
+    """No KFP, no object store and no command line in a core, nor in anything of ours that it reaches."""
+    known = modules()
+    seen: set[str] = set()
+    waiting = [f"components.{stage}.core"]
     while waiting:
-        path = waiting.pop()
-        seen.add(path)
-        assert not top_level(path) & NO_CORE, path
-        reached = (ROOT / (name.replace(".", "/") + ".py") for name in imports(path) if f"components.{stage}." in name)
-        waiting += [module for module in reached if module.is_file() and module not in seen]
+        name = waiting.pop()
+        seen.add(name)
+        assert not top_level(known[name]) & NO_CORE, name
+        assert name not in NO_CORE_OF_OURS, f"{name} is reached"
+        waiting += sorted(reached(known[name]) - seen - set(waiting))
     assert len(seen) > 1
 
 
-@every_source
-def test_invariant_3_nothing_is_unpickled(path: Path) -> None:
+def test_invariant_3_nothing_is_unpickled() -> None:
     """Only the allow-list unpickler reads pickles; the demo, which makes a user's pickle, may write one."""
-    where = path.relative_to(ROOT).as_posix()
-    if where == "components/runtime/pickled/machine.py":
-        return
-    assert not top_level(path) & (PICKLES - {"pickle"} if where.startswith("pipelines/") else PICKLES)
-    used = {_name(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)} | set(imports(path))
-    assert {name for name in used if name.startswith("pickle.")} <= {"pickle.dump", "pickle.dumps"}
-
-
-@every_source
-def test_invariant_3_arrays_and_weights_are_read_without_pickle(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        if not isinstance(node, ast.Call):
+    for path in SOURCES:
+        where = path.relative_to(ROOT).as_posix()
+        if where == "components/runtime/pickled/machine.py":
             continue
-        where, name = f"{path.relative_to(ROOT)}:{node.lineno}", _name(node.func)
-        arguments = {keyword.arg: keyword.value for keyword in node.keywords}
-        if name in ("np.load", "numpy.load"):
-            assert _is(arguments.get("allow_pickle"), False), f"{where}: np.load without allow_pickle=False"
-        if name == "torch.load":
-            assert _is(arguments.get("weights_only"), True), f"{where}: torch.load without weights_only=True"
-        assert not _is(arguments.get("allow_pickle"), True), f"{where}: allow_pickle=True"
-        assert name not in ("pd.read_pickle", "pandas.read_pickle"), where
-        if name in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
-            pytest.fail(f"{where}: {name}; yaml.safe_load reads data only")
+        assert not top_level(path) & (PICKLES - {"pickle"} if where.startswith("pipelines/") else PICKLES), where
+        used = {_name(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)} | set(imports(path))
+        assert {name for name in used if name.startswith("pickle.")} <= {"pickle.dump", "pickle.dumps"}, where
+
+
+def test_invariant_3_arrays_and_weights_are_read_without_pickle() -> None:
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call):
+                _expect_no_pickle(node, f"{path.relative_to(ROOT)}:{node.lineno}")
+
+
+def _expect_no_pickle(call: ast.Call, where: str) -> None:
+    name, arguments = _name(call.func), {keyword.arg: keyword.value for keyword in call.keywords}
+    if name in ("np.load", "numpy.load"):
+        assert _is(arguments.get("allow_pickle"), False), f"{where}: np.load without allow_pickle=False"
+    if name == "torch.load":
+        assert _is(arguments.get("weights_only"), True), f"{where}: torch.load without weights_only=True"
+    assert not _is(arguments.get("allow_pickle"), True), f"{where}: allow_pickle=True"
+    assert name not in ("pd.read_pickle", "pandas.read_pickle"), where
+    if name in ("yaml.load", "yaml.unsafe_load", "yaml.full_load"):
+        pytest.fail(f"{where}: {name}; yaml.safe_load reads data only")
+
+
+def test_every_wing_says_in_one_sentence_what_lives_there() -> None:
+    for path in SOURCES:
+        if path.name == "__init__.py" and len(path.relative_to(ROOT).parts) > 3:
+            text = ast.get_docstring(tree(path)) or ""
+            assert text.partition("\n")[0].endswith("."), f"{path}: found {text!r}, expected a sentence"
+
+
+def test_functions_are_short() -> None:
+    """But for the pipeline, whose parameters and sub-pipeline KFP wants within one function."""
+    functions = (
+        (path, node)
+        for path in SOURCES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name not in PIPELINE
+    )
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path, node in functions
+        if (node.end_lineno or 0) - node.lineno >= LONGEST
+    ]
+    assert not long
 
 
 def _is(node: ast.expr | None, value: bool) -> bool:

@@ -23,6 +23,11 @@ def top_k(probabilities: Probabilities, labels: Labels, k: int) -> float:
     return float((_ahead(probabilities, labels) < k).mean())
 
 
+def correct(probabilities: Probabilities, labels: Labels) -> npt.NDArray[np.bool_]:
+    """Whether the most probable class is the label, bool ``[N]``; among equal ones the lowest class number counts."""
+    return np.asarray(probabilities.argmax(axis=1) == labels)
+
+
 def _ahead(probabilities: Probabilities, labels: Labels) -> npt.NDArray[np.int64]:
     """How many classes come before the label, ``[N]``: counting them is a hundred times faster than sorting 400."""
     own = probabilities[np.arange(len(labels)), labels][:, None]
@@ -60,7 +65,7 @@ def recall(counts: Counts) -> npt.NDArray[np.float64]:
 
 
 def precision(counts: Counts) -> npt.NDArray[np.float64]:
-    """Share of each predicted class that was right, ``[classes]``; NaN where it was never predicted."""
+    """Share of each predicted class that was correct, ``[classes]``; NaN where it was never predicted."""
     return _share(counts.diagonal(), counts.sum(axis=0))
 
 

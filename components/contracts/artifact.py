@@ -136,12 +136,12 @@ def staged(path: Path) -> Iterator[Path]:
             yield scratch
             _replace_directory(scratch, path)
         except OSError as error:
-            if error.errno in _WRITE_FAILURES:
+            if error.errno in WRITE_FAILURES:
                 raise ResourceError(f"cannot be written: {error.strerror or error}", at=path) from None
             raise
 
 
-_WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, None)
+WRITE_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, None)
 """How a write fails; NumPy, which counts what was written, gives no number."""
 
 

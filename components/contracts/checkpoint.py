@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.contracts.history import EpochRecord
 
 SCHEMA = Schema("checkpoint", 1, 1)
@@ -70,7 +70,7 @@ def write(path: Path, checkpoint: Checkpoint, *, made_from: Mapping[str, str]) -
             if checkpoint.best:
                 save_file(_contiguous(checkpoint.best), scratch / _BEST)
         except SafetensorError as error:
-            raise InputError(f"cannot be written: {error}", at=path) from None
+            raise ResourceError(f"cannot be written: {error}", at=path) from None
         text = json.dumps(checkpoint.state.model_dump(mode="json"), indent=1, sort_keys=True)
         (scratch / "state.json").write_text(text + "\n", encoding="utf-8")
         about = {

@@ -9,114 +9,21 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from unicodedata import category
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.contracts.agent_config import AgentConfig as AgentConfig
 from components.contracts.agent_config import Price as Price
+from components.contracts.data_config import DataConfig as DataConfig
+from components.contracts.data_config import KineticsConfig as KineticsConfig
+from components.contracts.data_config import Protocol as Protocol
+from components.contracts.data_config import with_layouts
 from components.contracts.errors import InputError
 from components.contracts.overrides import describe, merged, set_key
-from components.contracts.section import Fraction, Positive, Section
-from components.contracts.skeleton import load_layout
+from components.contracts.section import Fraction, Positive, Section, parameter_json
 
-LONGEST_CLASS_NAME = 200
 Stream = Literal["j", "b", "k", "jm", "bm", "km"]
-
-
-class Protocol(Section):
-    """A named pair of splits and what to call it in the report."""
-
-    train: str
-    test: str
-    label: str = ""
-
-
-class KineticsConfig(Section):
-    """How the skeletons of a Kinetics index become persons; the defaults are the reference's.
-
-    ``box_threshold``: leave out skeletons whose detection scored less; ``valid_ratio``: leave out training
-    samples with a smaller share of frames that then have a skeleton; ``squeeze``: leave out frames without one.
-    """
-
-    box_threshold: Fraction | None = None
-    valid_ratio: Fraction = 0.0
-    squeeze: bool = True
-
-
-class DataConfig(Section):
-    """What the input holds and how it is normalised. Everything that ``preprocess`` needs.
-
-    ``persons`` says which ``max_persons`` are kept, and in which order: those ``present`` in most frames, the one
-    there longest first; or the ``first`` ones of the input, as the reference does in 2d.
-    ``format``: ``auto`` looks at the input; ``clips`` are without labels; ``kinetics`` counts for that format only.
-    """
-
-    layout: str
-    classes: Annotated[tuple[str, ...], Field(min_length=2)]
-    dimensions: Literal["3d", "2d+score"] = "3d"
-    max_persons: Positive = 1
-    persons: Literal["present", "first"] = "present"
-    normalisation: Literal["body", "image", "none"] = "body"
-    align: bool = False
-    protocols: Annotated[dict[str, Protocol], Field(min_length=1)]
-    protocol: str
-    format: Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"] = "auto"
-    kinetics: KineticsConfig = KineticsConfig()
-
-    @field_validator("layout")
-    @classmethod
-    def _known_layout(cls, name: str) -> str:
-        try:
-            load_layout(name)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        return name
-
-    @field_validator("classes")
-    @classmethod
-    def _names_of_one_line(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for label, name in enumerate(names):
-            if problem := problem_of_name(name):
-                raise ValueError(f"class {label}: found {name[:LONGEST_CLASS_NAME]!a}, {problem}")
-        return names
-
-    @model_validator(mode="after")
-    def _consistent(self) -> DataConfig:
-        if self.protocol not in self.protocols:
-            raise ValueError(f"protocol: found {self.protocol!r}, expected one of {', '.join(self.protocols)}")
-        if self.dimensions == "2d+score" and (self.normalisation == "body" or self.align):
-            raise ValueError("normalisation 'body' and 'align' need dimensions '3d'; use 'image' for 2d+score")
-        if self.persons == "first" and self.normalisation == "body":
-            raise ValueError("normalisation 'body' moves the main person to the origin and needs persons 'present'")
-        if self.dimensions == "3d" and self.normalisation == "image":
-            raise ValueError("normalisation 'image' needs dimensions '2d+score'")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes: a name stands twice")
-        return self
-
-    @property
-    def chosen(self) -> Protocol:
-        """The protocol in use."""
-        return self.protocols[self.protocol]
-
-
-def problem_of_name(name: str) -> str:
-    """Return what is wrong with the name of a class; empty if nothing.
-
-    Names go into prompts, tables, logs and KFP's parameters: a line break adds lines to a prompt, and KFP takes
-    ``{{$`` for a placeholder of its own.
-    """
-    if len(name) > LONGEST_CLASS_NAME:
-        return f"at most {LONGEST_CLASS_NAME} characters expected"
-    if "{{$" in name:
-        return "expected a name without '{{$', which KFP replaces"
-    # Spaces of all kinds and the joiners of Persian, Hindi and emoji are parts of names, though not "printable".
-    visible = [character for character in name if not (category(character) == "Zs" or character in "\u200c\u200d")]
-    if not visible or not all(character.isprintable() for character in visible):
-        return "expected one line of printable text"
-    return ""
 
 
 class ModelConfig(Section):
@@ -297,7 +204,7 @@ class Experiment(Section):
             try:
                 self._check_training(self.stage_train(stream).train)
             except ValidationError as error:
-                raise ValueError(describe(f"stream_overrides.{stream}", error)) from None
+                raise ValueError(describe(f"stream_overrides.{stream}", error, TrainConfig)) from None
             except ValueError as error:
                 raise ValueError(f"stream_overrides.{stream}: {error}") from None
         return self
@@ -330,11 +237,11 @@ S = TypeVar("S", bound=Section)
 
 
 def parse_section(kind: type[S], text: str) -> S:
-    """Read a stage's slice from JSON; ``InputError`` names the field."""
+    """Read a stage's slice as ``Section.to_json`` or ``to_parameter`` wrote it; ``InputError`` names the field."""
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate_json(parameter_json(text))
     except ValidationError as error:
-        raise InputError(describe("config", error)) from None
+        raise InputError(describe("config", error, kind)) from None
 
 
 def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Experiment:
@@ -344,6 +251,9 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
         path: a YAML document.
         overrides: dotted keys that replace values of the document, such as ``{"data.protocol": "published"}``.
 
+    A layout that is the path of a file is read here, relative to the experiment's folder, and stands in the experiment
+    from then on: no later stage, wherever it runs, needs that file.
+
     Raises:
         InputError: the file cannot be read, is not YAML, or a field is wrong; all wrong fields are named.
     """
@@ -351,11 +261,23 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", at=path) from None
-    return parse_experiment(text, str(path), overrides)
+    return parse_experiment(text, str(path), overrides, path.parent)
 
 
-def parse_experiment(text: str, name: str, overrides: dict[str, Any] | None = None) -> Experiment:
-    """Validate an experiment given as YAML text; ``name`` is what error messages call it."""
+def parse_experiment(
+    text: str, name: str, overrides: dict[str, Any] | None = None, folder: Path | None = None
+) -> Experiment:
+    """Validate an experiment given as YAML text.
+
+    Args:
+        text: the document.
+        name: what error messages call it.
+        overrides: see ``load_experiment``.
+        folder: where layout files lie; without one, only their absolute paths are known.
+
+    Raises:
+        InputError: as ``load_experiment``.
+    """
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -366,7 +288,8 @@ def parse_experiment(text: str, name: str, overrides: dict[str, Any] | None = No
         raise InputError(f"found {type(document).__name__}, expected a mapping of sections", at=name)
     for key, value in (overrides or {}).items():
         set_key(document, key, value)
+    with_layouts(document, folder)
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:
-        raise InputError(describe(name, error)) from None
+        raise InputError(describe(name, error, Experiment)) from None

@@ -21,15 +21,15 @@ import numpy.typing as npt
 from pydantic import BaseModel
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
-from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
+from components.contracts.artifact import WRITE_FAILURES, Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import DataConfig
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.contracts.skeleton import Layout, load_layout
 
-SCHEMA = Schema("dataset", 1, 1)
+SCHEMA = Schema("dataset", 1, 2)
 _INDEX = ("sample_ids", "labels", "persons", "first", "frames")
-_COLUMNS = (*_INDEX[1:], "widths")
+_COLUMNS = (*_INDEX[1:], "widths", "empty", "filled")
 _SPLIT = "split."
 CHANNELS = 3
 
@@ -49,7 +49,8 @@ class Dataset(Artifact):
     keypoints: float32 or float16 ``[F, V, 3]``; sample_ids: str ``[N]``; labels: int64 ``[N]``;
     persons: int64 ``[N]`` (M per sample); first, frames: int64 ``[N]`` (first row, T);
     widths: int64 ``[N]``, the x of the image's right edge where x counts pixels from the left, otherwise 0:
-    a joint's mirror image stands at widths − x; splits: name → int64 sample numbers, in the input's order.
+    a joint's mirror image stands at widths − x; empty, filled: int64 ``[N]``, how many frames of the input show nobody
+    and how many positions of joints were interpolated; splits: name → int64 sample numbers, in the input's order.
     """
 
     path: Path
@@ -62,6 +63,8 @@ class Dataset(Artifact):
     first: npt.NDArray[np.int64]
     frames: npt.NDArray[np.int64]
     widths: npt.NDArray[np.int64]
+    empty: npt.NDArray[np.int64]
+    filled: npt.NDArray[np.int64]
     splits: dict[str, npt.NDArray[np.int64]]
     skipped: list[Skipped]
 
@@ -134,15 +137,24 @@ class Writer:
             self._raw.close()
         self._staging.__exit__(type(failure), failure, failure.__traceback__)
 
-    def append(self, sample_id: str, label: int, keypoints: npt.NDArray[Any], width: int = 0) -> None:
-        """Add one sample: ``keypoints`` is ``[M, T, V, 3]``, finite, M and T at least 1; ``width``: see ``Dataset``."""
+    def append(
+        self,
+        sample_id: str,
+        label: int,
+        keypoints: npt.NDArray[Any],
+        width: int = 0,
+        *,
+        empty: int = 0,
+        filled: int = 0,
+    ) -> None:
+        """Add one sample: ``keypoints`` is ``[M, T, V, 3]``, finite, M and T at least 1; the rest: see ``Dataset``."""
         persons, frames, joints, channels = keypoints.shape
         if (joints, channels) != (self._joints, CHANNELS) or persons < 1 or frames < 1:
-            raise ValueError(f"{sample_id}: shape {keypoints.shape} does not fit layout {self.config.layout}")
+            raise ValueError(f"{sample_id}: shape {keypoints.shape} does not fit layout {self.config.skeleton.name}")
         with _writing(self.path):
             self._raw.write(np.ascontiguousarray(keypoints, dtype=self.dtype).data)
         self._ids.append(sample_id)
-        self._rows.extend((label, persons, self._frames_written, frames, width))
+        self._rows.extend((label, persons, self._frames_written, frames, width, empty, filled))
         self._frames_written += persons * frames
 
     def skip(self, position: int, sample_id: str, reason: str) -> None:
@@ -192,7 +204,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot be written: {error.strerror or error}", at=path) from None
+        kind = ResourceError if error.errno in WRITE_FAILURES else InputError
+        raise kind(f"cannot be written: {error.strerror or error}", at=path) from None
 
 
 def _npy_header(header: dict[str, Any]) -> bytes:
@@ -223,7 +236,8 @@ def open(path: Path) -> Dataset:
         layout=load_layout(config.layout),
         keypoints=_open_keypoints(path / "keypoints.npy"),
         **{name: index[name] for name in _INDEX},
-        widths=index.get("widths", np.zeros(len(index["sample_ids"]), dtype=np.int64)),  # since version 1.1
+        # Since versions 1.1 and 1.2.
+        **{name: index.get(name, np.zeros_like(index["labels"])) for name in ("widths", "empty", "filled")},
         splits={name.removeprefix(_SPLIT): array for name, array in index.items() if name.startswith(_SPLIT)},
         skipped=[Skipped.model_validate_json(line) for line in skipped],
         manifest=manifest,

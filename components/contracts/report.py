@@ -1,5 +1,7 @@
 """The ``report`` artifact: ``report.html`` for people (one file, no network) and ``metrics.json`` for machines.
 
+The schema of ``metrics.json`` is that of ``contracts.metrics.Metrics``.
+
 ``predictions.npz`` (from schema 1.1) holds what the ensemble of the last round said of each test sample, so that two
 runs can be compared sample by sample.
 """
@@ -10,18 +12,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
 from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
+from components.contracts.metrics import Metrics
 
-SCHEMA = Schema("report", 1, 1)
+SCHEMA = Schema("report", 1, 2)
 PREDICTIONS = "predictions.npz"
 
 
@@ -37,22 +40,19 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Report(Artifact):
-    """``html`` is the whole page; ``metrics`` is JSON-serialisable, its keys are those of ``evaluate.summary``.
-
-    ``metrics["headline"]`` holds at least ``round``, ``streams`` and ``top1`` (a fraction) of the ensemble.
-    ``predictions`` is None in artifacts of schema 1.0, which had none.
-    """
+    """``html`` is the whole page; ``predictions`` is None in artifacts of schema 1.0, which had none."""
 
     html: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: Predictions | None = None
 
 
 def write(path: Path, report: Report, *, made_from: Mapping[str, str], config: EvaluateStage) -> None:
-    """Write the artifact at ``path``, atomically. ``ValueError`` if a metric is NaN or infinite."""
-    metrics = json.dumps(report.metrics, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    headline = report.metrics["headline"]
-    about = {key: headline[key] for key in ("round", "streams", "top1")}
+    """Write the artifact at ``path``, atomically."""
+    document = report.metrics.model_dump(mode="json")
+    metrics = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    headline = report.metrics.headline
+    about = {"round": headline.round, "streams": headline.streams, "top1": headline.top1}
     with staged(path) as scratch:
         (scratch / "report.html").write_text(report.html, encoding="utf-8", newline="\n")
         (scratch / "metrics.json").write_text(metrics + "\n", encoding="utf-8", newline="\n")
@@ -64,16 +64,25 @@ def write(path: Path, report: Report, *, made_from: Mapping[str, str], config: E
 def open(path: Path) -> Report:
     """Verify and read the artifact; ``InputError`` if it is not one, newer, or damaged."""
     manifest = verify(path)
-    file = path / "metrics.json"
     try:
-        metrics = json.loads(file.read_text(encoding="utf-8"))
         html = (path / "report.html").read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"not a report: {' '.join(str(error).split())}", at=path) from None
-    if not isinstance(metrics, dict):
-        raise InputError(f"found {type(metrics).__name__}, expected a mapping", at=file)
+    metrics = read_metrics(path / "metrics.json")
     predictions = read_predictions(path / PREDICTIONS) if (path / PREDICTIONS).is_file() else None
     return Report(html=html, metrics=metrics, predictions=predictions, manifest=manifest)
+
+
+def read_metrics(file: Path) -> Metrics:
+    """Read ``metrics.json``, of this minor version or an older one; ``InputError`` names the field that is wrong."""
+    try:
+        return Metrics.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", at=file) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(f"not the metrics of a run: {field}: {first['msg']}", at=file) from None
 
 
 def read_predictions(file: Path) -> Predictions:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
+from components.contracts.accuracy import correct
 from components.contracts.arrays import expect_shape, read_npz, write_npz
 from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
@@ -46,17 +47,26 @@ class Scores(Artifact):
     history: tuple[EpochRecord, ...] = ()
     held_out: Scores | None = None
 
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each sample was recognised, bool ``[N]``."""
+        return correct(self.probabilities, self.labels)
+
+    @property
+    def top1(self) -> float:
+        """Share of the samples that were recognised."""
+        return float(self.correct.mean())
+
 
 def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: TrainStage) -> None:
     """Write the artifact at ``path``, atomically."""
     _check_all(path, scores)
-    top1 = float((scores.probabilities.argmax(1) == scores.labels).mean())
     about: dict[str, Any] = {
         "stream": scores.stream,
         "round": scores.round,
         "clips": scores.clips,
         "samples": len(scores.labels),
-        "top1": top1,
+        "top1": scores.top1,
     }
     if scores.held_out is not None:
         about["held_out_samples"] = len(scores.held_out.labels)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property, lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import yaml
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from components.contracts.artifact import canonical_json
 from components.contracts.errors import InputError
+from components.contracts.overrides import describe
 
 STREAMS = ("j", "b", "k", "jm", "bm", "km")
 """Joint, bone, k-bone, and the motion (frame difference) of each; the order of the published ensembles."""
@@ -33,13 +37,14 @@ class Layout(BaseModel):
     the anatomical limb differs, ``grandparents`` overrides the k-bone where the published one does;
     ``mirror`` lists (left, right) pairs; ``parts`` partitions the joints into body parts; ``centre`` is
     the joint that normalisation moves to the origin; ``upright`` (lower, upper) and ``across``
-    (right, left) are the axes that optional alignment turns onto z and x.
+    (right, left) are the axes that optional alignment turns onto z and x. Only ``joints`` and ``parents`` need be
+    given: the rest follows from names that begin with ``left_`` and ``right_``, and from the root.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    description: str
+    description: str = ""
     joints: tuple[str, ...]
     parents: dict[str, str]
     drawn_parents: dict[str, str] = {}
@@ -50,12 +55,38 @@ class Layout(BaseModel):
     upright: tuple[str, str]
     across: tuple[str, str]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        joints, parents = (given.get("joints"), given.get("parents")) if isinstance(given, dict) else (None, None)
+        if not isinstance(joints, list | tuple) or not isinstance(parents, dict) or not all(map(_is_text, joints)):
+            return given
+        root = next((joint for joint in joints if parents.get(joint) == joint), joints[0] if joints else "")
+        sides = [(name, f"right_{name[5:]}") for name in joints if name.startswith("left_")]
+        pairs = [pair for pair in sides if pair[1] in joints]
+        across = next((pair for pair in pairs if pair[0] in ("left_shoulder", "left_hip")), (root, root))
+        up = next((name for name in ("neck", "upper_spine", "spine", "left_shoulder") if name in joints), root)
+        low = next((name for name in ("pelvis", "left_hip") if name in joints), root)
+        derived = {
+            "mirror": pairs,
+            "parts": _parts(joints),
+            "centre": root,
+            "upright": (low, up),
+            "across": across[::-1],
+        }
+        return {**derived, **given}
+
     @model_validator(mode="after")
     def _names_are_joints(self) -> Layout:
         if len(set(self.joints)) != len(self.joints):
             raise ValueError("a joint name stands twice")
         if set(self.parents) != set(self.joints):
-            raise ValueError("parents must name every joint once")
+            missing = ", ".join(sorted(set(self.joints) - set(self.parents))) or "none"
+            raise ValueError(f"parents must name every joint once, a root as its own parent; missing: {missing}")
+        if unknown := set(self.parents.values()) - set(self.joints):
+            raise ValueError(f"parents: not joints of this layout: {', '.join(sorted(unknown))}")
+        if circle := [name for name in self.joints if not self._reaches_a_root(name)]:
+            raise ValueError(f"parents go round in a circle: {', '.join(circle)}; a root is its own parent")
         if sorted(joint for part in self.parts.values() for joint in part) != sorted(self.joints):
             raise ValueError("parts must hold every joint exactly once")
         named = {*self.parents.values(), *self.drawn_parents, *self.drawn_parents.values()}
@@ -65,6 +96,13 @@ class Layout(BaseModel):
         if unknown := named - set(self.joints):
             raise ValueError(f"not joints of this layout: {', '.join(sorted(unknown))}")
         return self
+
+    def _reaches_a_root(self, joint: str) -> bool:
+        for _ in self.joints:
+            if self.parents[joint] == joint:
+                return True
+            joint = self.parents[joint]
+        return False
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -136,6 +174,28 @@ class Layout(BaseModel):
         return np.asarray(joint_mask[:, pairs].max(axis=2), dtype=np.float32)
 
 
+_LIMBS = {
+    "arm": ("clavicle", "shoulder", "elbow", "wrist", "hand", "thumb", "finger", "index", "pinky"),
+    "leg": ("hip", "knee", "ankle", "foot", "heel", "toe"),
+}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _parts(joints: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
+    """Sort joints into trunk and limbs by their names."""
+    parts: dict[str, list[str]] = {}
+    for name in joints:
+        side, _, rest = name.partition("_")
+        limbs = [limb for limb, words in _LIMBS.items() if any(word in rest for word in words)]
+        # left_foot_index is of the leg, though an index is of the hand
+        part = f"{side}_{limbs[-1]}" if side in ("left", "right") and limbs else "trunk"
+        parts.setdefault(part, []).append(name)
+    return parts
+
+
 def layout_names() -> list[str]:
     """Return the names of all layouts that ship with the package."""
     files = resources.files("components.contracts").joinpath("layouts").iterdir()
@@ -144,8 +204,58 @@ def layout_names() -> list[str]:
 
 @lru_cache
 def load_layout(name: str) -> Layout:
-    """Return the layout of this name; ``InputError`` lists the known ones if there is none."""
+    """Return a layout by its name, or the one that an inline text holds (see ``inline_layout``).
+
+    Raises:
+        InputError: there is none of this name, and the known ones are listed; or the text holds no layout.
+    """
+    if name.startswith("{"):
+        try:
+            document = json.loads(name)
+        except ValueError:
+            raise InputError(f"layout: found {name[:40]!r}, not the JSON of a layout") from None
+        return _layout(document, "layout")
     if name not in layout_names():
-        raise InputError(f"layout: found {name!r}, expected one of {', '.join(layout_names())}")
+        known = ", ".join(layout_names())
+        raise InputError(f"layout: found {name!r}, expected one of {known}, or the path of a .yaml file")
     text = resources.files("components.contracts").joinpath("layouts", f"{name}.yaml").read_text(encoding="utf-8")
     return Layout(name=name, **yaml.safe_load(text))
+
+
+def is_layout_path(name: str) -> bool:
+    """Tell the path of a layout's file from a name and from an inline layout."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def inline_layout(document: dict[str, Any], where: str = "layout") -> str:
+    """Return a layout as the text that stands for it in a configuration: equal layouts, equal text.
+
+    Raises:
+        InputError: the mapping is no layout; the line begins with ``where`` and names the field.
+    """
+    return canonical_json(_layout(document, where).model_dump(mode="json"))
+
+
+def read_layout(path: Path) -> str:
+    """Read a layout from a YAML file and return its inline text; it is called as the file unless it has a name.
+
+    Raises:
+        InputError: the file cannot be read, or holds no layout.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"layout cannot be read: {reason}", at=path) from None
+    except yaml.YAMLError as error:
+        raise InputError(f"not valid YAML: {getattr(error, 'problem', error)}", at=path) from None
+    if not isinstance(document, dict):
+        raise InputError(f"found {type(document).__name__}, expected a layout: joints, parents, …", at=path)
+    return inline_layout({"name": path.stem, **document}, str(path))
+
+
+def _layout(document: dict[str, Any], where: str) -> Layout:
+    try:
+        return Layout.model_validate({"name": "own", **document})
+    except ValidationError as error:
+        raise InputError(describe(where, error)) from None

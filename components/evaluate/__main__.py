@@ -15,7 +15,7 @@ from components.evaluate.core import evaluate
 from components.evaluate.dumps import import_scores
 from components.evaluate.measures.ensemble import only_streams
 from components.evaluate.report.comparison import compare, open_run
-from components.evaluate.report.terminal import tell, tell_comparison
+from components.evaluate.report.terminal import print_comparison, print_report
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 
 app = application("python -m components.evaluate", "Evaluate: scores of all streams to an ensemble and a report.")
@@ -67,7 +67,7 @@ def run_evaluation(
     **Writes** one artifact:
 
     - `report.html`: the whole report in one file, readable without a network;
-    - `metrics.json`: the same numbers for machines (keys: see components/evaluate/measures/summary.py);
+    - `metrics.json`: the same numbers for machines (keys: see components/contracts/metrics.py);
     - `predictions.npz`: what the ensemble said of each test sample, for `compare`.
 
     Weights and a temperature are never learnt on the test split. A run with `train.held_out` brings along scores of
@@ -96,7 +96,7 @@ def run_evaluation(
             held_out=[exchange.input(uri) for uri in held_out or []],
         )
         metrics = report.open(local).metrics
-    tell(metrics, Console())
+    print_report(metrics, Console())
     print(f"{output.rstrip('/')}/report.html")
 
 
@@ -116,7 +116,7 @@ def compare_runs(
     """
     with Exchange() as exchange:
         runs = [open_run(Path(uri) if "://" not in uri else exchange.input(uri)) for uri in (first, second)]
-    tell_comparison(compare(*runs), Console())
+    print_comparison(compare(*runs), Console())
 
 
 @app.command("import")

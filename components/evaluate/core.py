@@ -50,11 +50,11 @@ def evaluate(
     """
     inputs = open_inputs(stage, scores, confusions, constraints, dataset, held_out)
     metrics = summarise(stage, inputs)
-    for check in metrics["checks"]:
-        if check["status"] == "bad":
-            LOG.warning("%s: %s", check["name"], check["text"])
-    for notice in metrics["notices"]:
-        LOG.warning("%s: %s", notice["kind"], notice["text"])
+    for check in metrics.checks:
+        if check.status == "bad":
+            LOG.warning("%s: %s", check.name, check.text)
+    for notice in metrics.notices:
+        LOG.warning("%s: %s", notice.kind, notice.text)
     headline = headline_of(stage, inputs)
     html = render(stage, inputs, headline, metrics)
     made = report.Report(html=html, metrics=metrics, predictions=_predictions(headline, inputs))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from components.contracts.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,17 @@ class KfpOutputs:
     numbers: dict[str, float]
 
 
-def kfp_outputs(metrics: dict[str, Any]) -> KfpOutputs:
+def kfp_outputs(metrics: Metrics) -> KfpOutputs:
     """Extract what the UI shows from the metrics of a report (``contracts.report.open(path).metrics``).
 
     The numbers are the headline's ``ensemble_top1``, ``ensemble_top5``, ``ensemble_mean_class``, the
     ``gain_top1`` of the rounds where there is one, and ``<stream>_round<r>_top1`` for every stream and round.
     """
-    numbers = {f"ensemble_{name}": float(metrics["headline"][name]) for name in ("top1", "top5", "mean_class")}
-    if metrics["gain"]:
-        numbers["gain_top1"] = float(metrics["gain"]["top1"])
-    for row in metrics["streams"]:
-        numbers[f"{row['stream']}_round{row['round']}_top1"] = float(row["top1"])
-    return KfpOutputs(list(metrics["data"]["classes"]), [list(row) for row in metrics["confusion"]], numbers)
+    headline = metrics.headline
+    measures = {"top1": headline.top1, "top5": headline.top5, "mean_class": headline.mean_class}
+    numbers = {f"ensemble_{name}": value for name, value in measures.items()}
+    if metrics.gain:
+        numbers["gain_top1"] = metrics.gain.top1
+    for row in metrics.streams:
+        numbers[f"{row.stream}_round{row.round}_top1"] = row.top1
+    return KfpOutputs(list(metrics.data.classes), [list(row) for row in metrics.confusion], numbers)

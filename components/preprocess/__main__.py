@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contracts import dataset
+from components.contracts.data_config import Format
 from components.preprocess.core import preprocess
 from components.preprocess.inspect import inspection
 from components.preprocess.inspect.report import printable, show
-from components.preprocess.readers.choose import Format
 from components.runtime.cli import Exchange, application, read_experiment
 from components.runtime.cli import run as run_application
 from components.runtime.metrics import serve_metrics
@@ -84,7 +84,9 @@ def inspect(
         Path | None, typer.Option(help="Draw a sample as a strip of skeletons to this PNG, instead of the report.")
     ] = None,
     sample: Annotated[str | None, typer.Option(help="The id of the sample to draw; else the first one.")] = None,
-    layout: Annotated[str | None, typer.Option(help="The layout to draw with; else the usual one.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="The layout to draw with and to hold the joints against; else the likeliest one.")
+    ] = None,
     kind: Annotated[Format, typer.Option("--format", help="The format; `auto` looks at the input.")] = "auto",
 ) -> None:
     """Print what PATH holds: samples, classes, splits, persons, frames, what is faulty, and what leaks.
@@ -103,7 +105,7 @@ def inspect(
         if plot is not None:
             _draw(local, plot, sample, layout, kind)
         else:
-            show(inspection.inspect(local, kind), path)
+            show(inspection.inspect(local, kind), path, layout)
 
 
 def _draw(path: Path, output: Path, sample_id: str | None, layout: str | None, kind: Format) -> None:

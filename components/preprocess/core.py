@@ -9,10 +9,15 @@ from pathlib import Path
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Writer
 from components.contracts.errors import InputError
+from components.preprocess.inspect.doubts import recorded, stop, weighed
+from components.preprocess.inspect.gap_notes import totals
+from components.preprocess.inspect.ids import loose_matches
+from components.preprocess.inspect.survey import Survey
+from components.preprocess.packing import Prepared, prepared
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.files import digest
-from components.preprocess.readers.source import Source
-from components.preprocess.workers import Prepared, prepared
+from components.preprocess.readers.samples import Source
+from components.preprocess.splitting import made_names, made_splits
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 
@@ -32,24 +37,27 @@ def preprocess(
 ) -> None:
     """Pack every usable sample of an input and list every other one with its reason.
 
-    Samples keep the order of the source (see its reader); equal inputs give equal bytes. The manifest's
-    ``about.leaks`` says, per protocol, how many test samples are byte-equal to a training sample.
+    Samples keep the order of the source (see its reader); equal inputs give equal bytes. In the manifest's ``about``:
+    ``leaks``: per protocol, how many test samples are byte-equal to a training sample; ``doubts``: what is doubtful
+    about the data, ``{code, severity, text, remedy}`` each (see ``inspect.doubts``); ``lost``: frames that show nobody
+    or were left out, and joints that were interpolated, in all and per class (see ``inspect.gap_notes``).
 
     Args:
         source: a pickle, folder or archive, see ``readers``.
         config: what the input holds and how to normalise it.
         output: the directory of the ``dataset`` artifact.
         expected_sha256: refuse the source unless it has this SHA-256 (hex; of a folder: see ``files.digest``).
-        processes: how many pack samples; None: see ``workers.prepared``.
+        processes: how many pack samples; None: see ``packing.prepared``.
 
     Raises:
-        InputError: the source as a whole cannot be used, or a split of a protocol keeps no sample.
+        InputError: the source as a whole cannot be used, a split of a protocol keeps no sample, or results would be
+            meaningless and ``config.accept`` does not say that this is known. Nothing is written then.
     """
     sha256 = _checked_digest(source, expected_sha256)
     opened, besides = open_source(source, config, config.format)
     made_from = {"source": sha256, **{role: digest(path) for role, path in besides.items()}}
     _check_splits(source, opened, config)
-    splits = _without_repeats(opened)
+    declared = _without_repeats(opened)
     with Writer(output, config, made_from=made_from) as writer:
         packing = _Packing(writer, config)
         records = prepared(opened, config, processes)
@@ -57,10 +65,10 @@ def preprocess(
             for done, record in enumerate(records, start=1):
                 packing.take(record)
                 report(done)
+        splits = packing.splits(declared, opened)
         packing.list_missing(splits)
-        packing.check_protocols(source, splits)
+        packing.judge(source, splits)
         writer.splits(splits)
-        writer.notes["leaks"] = packing.leaks(splits)
     if packing.reasons:
         (reason, count), total = packing.reasons.most_common(1)[0], packing.reasons.total()
         _log.warning("%d samples skipped, see skipped.jsonl; most often (%d): %s", total, count, reason)
@@ -76,11 +84,15 @@ def _checked_digest(source: Path, expected: str | None) -> str:
 
 
 def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
+    made = made_names(config)
     for name, protocol in config.protocols.items():
         for split in (protocol.train, protocol.test):
-            if split not in opened.splits:
-                known = ", ".join(sorted(opened.splits)) or "none"
-                raise InputError(f"split: {split!r} of protocol {name!r} is missing; found {known}", at=source)
+            if split not in opened.splits and split not in made:
+                known = ", ".join(sorted([*opened.splits, *made])) or "none"
+                raise InputError(
+                    f"split: {split!r} of protocol {name!r} is missing; found {known} (data.splits makes some)",
+                    at=source,
+                )
 
 
 def _without_repeats(source: Source) -> dict[str, list[str]]:
@@ -101,20 +113,39 @@ class _Packing:
         self._config = config
         self._seen: dict[str, int] = {}
         self._fingerprints: dict[str, bytes] = {}
+        self._survey = Survey()
         self.reasons: Counter[str] = Counter()
 
     def take(self, record: Prepared) -> None:
         """Pack a record, or skip it if there is a reason to, or its id came before."""
         reason = self._repeated(record) or record.reason
-        if reason or record.keypoints is None:
+        if record.label is not None:
+            self._survey.labels[record.label] += 1
+        if reason or record.keypoints is None or record.label is None or record.lost is None:
             self._skip(record.position, record.sample_id, reason)
             return
-        self._writer.append(record.sample_id, record.label, record.keypoints, record.width)
+        lost = record.lost
+        self._writer.append(
+            record.sample_id, record.label, record.keypoints, record.width, empty=lost.empty, filled=lost.filled
+        )
         self._fingerprints[record.sample_id] = record.fingerprint
+        self._survey.packed[record.sample_id] = record.label
+        self._survey.lost[record.sample_id] = lost
+        if record.seen is not None:
+            self._survey.glimpses.append(record.seen)
 
     def _repeated(self, record: Prepared) -> str:
         first = self._seen.setdefault(record.sample_id, record.position) if record.sample_id else record.position
         return "" if first == record.position else f"id: stands already at position {first}"
+
+    def splits(self, declared: dict[str, list[str]], source: Source) -> dict[str, list[str]]:
+        """Return the splits of the input, ids matched as configured, and those that the configuration makes."""
+        splits = dict(declared)
+        if self._config.match_ids == "loose":
+            for name, ids in declared.items():
+                same = loose_matches(ids, self._seen)
+                splits[name] = list(dict.fromkeys(same.get(sample_id, sample_id) for sample_id in ids))
+        return {**splits, **made_splits(self._config, self._survey.packed, source.subjects)}
 
     def list_missing(self, splits: dict[str, list[str]]) -> None:
         """Skip the ids that splits name and no record has."""
@@ -126,8 +157,23 @@ class _Packing:
         for sample_id, names in missing.items():
             self._skip(NOT_ANNOTATED, sample_id, f"not among the annotations, but in split {', '.join(names)}")
 
-    def check_protocols(self, source: Path, splits: dict[str, list[str]]) -> None:
-        """Raise ``InputError`` unless something was packed at all and for each split that a protocol uses."""
+    def judge(self, source: Path, splits: dict[str, list[str]]) -> None:
+        """Write down what is doubtful about the data; raise ``InputError`` if results would be meaningless."""
+        self._survey.ids = set(self._seen)
+        leaks = self._leaks(splits)
+        doubts = weighed(self._survey.doubts(self._config, splits, leaks), self._config.accept)
+        stop(doubts, source)
+        self._check_protocols(source, splits)
+        for doubt in doubts:
+            if doubt.severity in ("warning", "accepted"):
+                _log.warning("%s: %s", doubt.code, doubt.line())
+            else:
+                _log.info("%s: %s", doubt.code, doubt.line())
+        self._writer.notes["leaks"] = leaks
+        self._writer.notes["doubts"] = recorded(doubts)
+        self._writer.notes["lost"] = totals(self._survey.lost, self._config.classes)
+
+    def _check_protocols(self, source: Path, splits: dict[str, list[str]]) -> None:
         if not self._fingerprints:
             reason, count = self.reasons.most_common(1)[0]
             raise InputError(f"no usable sample; most frequent reason ({count} times): {reason}", at=source)
@@ -137,18 +183,12 @@ class _Packing:
                     found = f"none of its {len(splits[split])} samples is usable" if splits[split] else "it is empty"
                     raise InputError(f"split {split!r} of protocol {name!r}: {found}", at=source)
 
-    def leaks(self, splits: dict[str, list[str]]) -> dict[str, int]:
+    def _leaks(self, splits: dict[str, list[str]]) -> dict[str, int]:
         """Count, per protocol, the packed test samples that are byte-equal to a packed training sample."""
         counts = {}
         for name, protocol in self._config.protocols.items():
             train = {self._fingerprints.get(sample_id) for sample_id in splits[protocol.train]} - {None}
-            test = [self._fingerprints.get(sample_id) for sample_id in splits[protocol.test]]
-            counts[name] = sum(fingerprint in train for fingerprint in test)
-            if counts[name]:
-                _log.warning(
-                    "protocol %s: %d of %d test samples (%s) are byte-equal to training ones (%s): accuracy overstated",
-                    *(name, counts[name], len(test), protocol.test, protocol.train),
-                )
+            counts[name] = sum(self._fingerprints.get(sample_id) in train for sample_id in splits[protocol.test])
         return counts
 
     def _skip(self, position: int, sample_id: str, reason: str) -> None:

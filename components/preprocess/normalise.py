@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from components.contracts.config import DataConfig
 from components.contracts.skeleton import Layout, load_layout
-from components.preprocess.readers.source import ABSENT, Sample
+from components.preprocess.readers.samples import ABSENT, Sample
 
 Keypoints = npt.NDArray[np.float64]
 

@@ -8,6 +8,11 @@ from prometheus_client import start_http_server
 
 from components.contracts.errors import InputError
 
+TENSORBOARD_VARIABLE, MLFLOW_VARIABLE = "SKELETONAGENT_TENSORBOARD", "MLFLOW_TRACKING_URI"
+"""A folder, and an MLflow server or folder, that get the epochs of every training in a pipeline."""
+RUN_VARIABLE = "SKELETONAGENT_RUN"
+"""Name of the pipeline's run, by which its trainings are told from others there."""
+
 
 def serve_metrics() -> None:
     """Serve ``/metrics`` on the port named by ``METRICS_PORT``; without the variable do nothing."""

@@ -25,19 +25,23 @@ class Reporter(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int, logger: logging.Logger) -> Iterator[Reporter]:
-    """Yield a reporter for ``total`` items. Nothing is printed for work that ends within seconds."""
+def progress(title: str, total: int, logger: logging.Logger, done: int = 0) -> Iterator[Reporter]:
+    """Yield a reporter for ``total`` items. Nothing is printed for work that ends within seconds.
+
+    Args:
+        done: so many were finished by an earlier process, and say nothing about the speed of this one.
+    """
     if events.listening():
-        yield _events(title, total)
+        yield _events(title, total, done)
     elif sys.stderr.isatty():
-        with _bar(title, total) as reporter:
+        with _bar(title, total, done) as reporter:
             yield reporter
     else:
-        yield _lines(title, total, logger)
+        yield _lines(title, total, logger, done)
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Reporter]:
+def _bar(title: str, total: int, first: int) -> Iterator[Reporter]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -46,7 +50,7 @@ def _bar(title: str, total: int) -> Iterator[Reporter]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(title, total=total, note="")
+        task = bars.add_task(title, total=total, completed=first, note="")
 
         def report(done: int, note: str = "") -> None:
             bars.update(task, completed=done, note=note)
@@ -54,7 +58,7 @@ def _bar(title: str, total: int) -> Iterator[Reporter]:
         yield report
 
 
-def _events(title: str, total: int) -> Reporter:
+def _events(title: str, total: int, first: int) -> Reporter:
     last = time.monotonic()
 
     def report(done: int, note: str = "") -> None:
@@ -64,11 +68,11 @@ def _events(title: str, total: int) -> Reporter:
             last = now
             events.emit("progress", title=title, done=done, total=total, note=note)
 
-    events.emit("progress", title=title, done=0, total=total, note="")
+    events.emit("progress", title=title, done=first, total=total, note="")
     return report
 
 
-def _lines(title: str, total: int, logger: logging.Logger) -> Reporter:
+def _lines(title: str, total: int, logger: logging.Logger, first: int) -> Reporter:
     started = last = time.monotonic()
 
     def report(done: int, note: str = "") -> None:
@@ -77,7 +81,7 @@ def _lines(title: str, total: int, logger: logging.Logger) -> Reporter:
         if now - last < LINE_EVERY_S:
             return
         last = now
-        left = (now - started) / max(done, 1) * (total - done)
+        left = (now - started) / max(done - first, 1) * (total - done)
         logger.info("%s: %d/%d, about %.0f s left %s", title, done, total, left, note)
 
     return report

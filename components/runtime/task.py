@@ -65,7 +65,7 @@ def task(name: str, stage: str = "", code: str = "") -> Iterator[None]:
                 raise InputError(_OTHER_CODE)
             yield
         except SkeletonAgentError as error:
-            events.emit("error", text=str(error), input=True)
+            events.emit("error", text=str(error), input=True, status=error.exit_status)
             print(f"error: {error}", file=sys.stderr)
             sys.exit(error.exit_status)
         except Exception as error:

@@ -10,7 +10,7 @@ import typer
 
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 from components.train.core import Outputs, train_round
-from components.train.distributed.ranks import joined
+from components.train.distributed.process_group import process_group
 from components.train.round import Round
 from components.train.trained.curve import draw_curve
 from components.train.trained.predicting import predict
@@ -18,7 +18,7 @@ from components.train.trained.published import import_reference
 from components.train.trained.scoring import test_checkpoint
 from components.train.training.allocator import keep_memory
 from components.train.training.remote_saves import kept_at
-from components.train.training.telemetry import Watching
+from components.train.training.telemetry import Loggers
 
 Settings = Annotated[
     list[str] | None,
@@ -51,7 +51,7 @@ def run_round(
     previous: Annotated[str | None, typer.Option(help="`checkpoint` artifact of the round before.")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(help="Folder or s3:// URI where every epoch is saved; a killed round goes on from there."),
+        typer.Option(help="Folder or s3:// URI for a save of every epoch; a killed round goes on from there."),
     ] = None,
     log: Annotated[Path | None, typer.Option(help="JSONL file to which every epoch appends a line.")] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard's files.")] = None,
@@ -59,7 +59,6 @@ def run_round(
 ) -> None:
     """Train one round of one stream and score the test split.
 
-    **Reads** the dataset, the constraints and, after round 1, the checkpoint of the round before.
     **Writes** three artifacts below `--output`:
 
     - `checkpoint`: weights, optimiser state and history, from which the next round goes on;
@@ -86,8 +85,8 @@ def run_round(
     """
     experiment = read_experiment(config, parse_settings(set_ or []))
     # In this order: a process that fails says so before its copies of the inputs, which others use, are gone.
-    with Exchange() as exchange, joined() as workers, kept_at(resume if workers.leads else None) as kept:
-        place, once = exchange.output if workers.leads else Path, workers.once_a_node
+    with Exchange() as exchange, process_group() as group, kept_at(resume if group.is_main else None) as kept:
+        place, once = exchange.output if group.is_main else Path, group.once_a_node
         outputs = Outputs(*(place(f"{output}/{name}") for name in ("checkpoint", "confusion", "scores")))
         what = Round(
             experiment.stage_train(stream),
@@ -97,14 +96,7 @@ def run_round(
             exchange.input(constraints, once),
             exchange.input(previous, once) if previous else None,
         )
-        train_round(
-            what,
-            outputs,
-            resume=kept.folder,
-            saved=kept.saved,
-            workers=workers,
-            watching=Watching(log, tensorboard),
-        )
+        train_round(what, outputs, resume=kept, group=group, loggers=Loggers(log, tensorboard))
 
 
 @app.command("import")

@@ -41,24 +41,15 @@ def train(
 
         from components.contracts.artifact import digest
         from components.contracts.config import TrainStage, parse_section
-        from components.train import core
         from components.train.distributed import torchrun
         from components.train.kfp_outputs import show
         from components.train.round import Round
-        from components.train.training.remote_saves import kept_at
 
         inputs = [digest(Path(artifact.path)) for artifact in (dataset, constraints, previous) if artifact]
         place = resume_place(f"{stream}-r{round_number}", stage, code, inputs, beside=checkpoint.uri)
         section, before = parse_section(TrainStage, stage), previous.path if previous else None
-        if torchrun.gpus() > 1:
-            what = Round(section, stream, round_number, dataset.path, constraints.path, before)
-            torchrun.train_on_all(torchrun.gpus(), what, output=str(Path(checkpoint.path).parent), resume=place)
-        else:
-            paths = Path(dataset.path), Path(constraints.path), Path(before) if before else None
-            outputs = core.Outputs(Path(checkpoint.path), Path(confusion.path), Path(scores.path))
-            with kept_at(place) as kept:
-                what = Round(section, stream, round_number, *paths)
-                core.train_round(what, outputs, resume=kept.folder, saved=kept.saved)
+        what = Round(section, stream, round_number, dataset.path, constraints.path, before)
+        torchrun.train_in_pod(torchrun.gpus() or 1, what, output=Path(checkpoint.path).parent, resume=place)
         show(checkpoint, confusion, scores, metrics)
 
 

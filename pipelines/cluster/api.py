@@ -18,20 +18,17 @@ import urllib3
 from kubernetes import config as kube_config
 from packaging.version import InvalidVersion, Version
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, UnavailableError
 from pipelines.cluster.package import NAME, Package
 
 HOST_VARIABLE = "KFP_HOST"
+UI_VARIABLE = "KFP_UI"
 TOKEN_VARIABLE = "KFP_TOKEN"
 TIMEOUT_S = 30
 OLDEST = Version("2.5")
 """KFP's first version that takes node selectors, tolerations and Secret names as parameters."""
 _PASSING = (429, 500, 502, 503, 504)
 """How a server answers, or what stands before it, that is being restarted or has too much to do."""
-
-
-class UnansweredError(InputError):
-    """KFP gives no answer, or one that another try may better."""
 
 
 class _Client(kfp.Client):  # type: ignore[misc]
@@ -44,24 +41,27 @@ class _Client(kfp.Client):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Server:
-    """A connection; ``namespace`` is empty where KFP has a single user."""
+    """A connection; ``namespace`` is empty where KFP has a single user; ``named``: ``host`` was given, and is not the
+    kubeconfig's way to it."""
 
     client: kfp.Client
     host: str
     namespace: str
+    named: bool = True
 
-    def upload(self, package: Package, description: str) -> tuple[str, str, bool]:
-        """Upload a package as a version of our pipeline, unless it is there.
+    def upload(self, package: Package, description: str = "") -> tuple[str, str, bool]:
+        """Upload a package as a version of our pipeline, unless it is there. Its description says what the user
+        interface's form for a run does not: what each parameter means.
 
         Returns:
             Id of the pipeline, id of the version, and whether it was new.
         """
         with explained(self.host):
-            pipeline = self.client.get_pipeline_id(NAME) or self._create_pipeline()
+            pipeline = self.client.get_pipeline_id(NAME) or self._create_pipeline(package)
             if version := self.version_id(pipeline, package.version):
                 return pipeline, version, False
             made = self.client.upload_pipeline_version(
-                str(package.file), package.version, pipeline_id=pipeline, description=description
+                str(package.file), package.version, pipeline_id=pipeline, description=description or package.description
             )
             return pipeline, made.pipeline_version_id, True
 
@@ -70,12 +70,6 @@ class Server:
         predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
         found = self.client.list_pipeline_versions(pipeline, filter=json.dumps({"predicates": [predicate]}))
         return found.pipeline_versions[0].pipeline_version_id if found.pipeline_versions else None
-
-    def has(self, package: Package) -> bool:
-        """Tell whether a package was uploaded."""
-        with explained(self.host):
-            pipeline = self.client.get_pipeline_id(NAME)
-            return bool(pipeline and self.version_id(pipeline, package.version))
 
     def start(self, pipeline: str, version: str, *, name: str, experiment: str, values: dict[str, Any]) -> str:
         """Start a run of an uploaded version and return its id."""
@@ -100,14 +94,39 @@ class Server:
         return str(found.runs[0].run_id)
 
     def link(self, run_id: str) -> str:
-        """Return the address of a run in the user interface."""
-        return f"{self.host}/#/runs/details/{run_id}"
+        """Return the address of a run in the user interface, or how to get there.
 
-    def _create_pipeline(self) -> str:
+        ``KFP_UI`` names the interface. What ``KFP_HOST`` names may be it too, since it passes on the API, or may be the
+        API alone, which has no pages.
+        """
+        path = f"/#/runs/details/{run_id}"
+        if ui := os.environ.get(UI_VARIABLE, ""):
+            return ui.rstrip("/") + path
+        if self._serves_pages():
+            return self.host + path
+        namespace = self.namespace or "kubeflow"
+        forward = f"kubectl -n {namespace} port-forward svc/ml-pipeline-ui 8080:80"
+        return f"{forward}, then http://localhost:8080{path} ({UI_VARIABLE} names another address)"
+
+    def _serves_pages(self) -> bool:
+        """Tell whether the server answers a browser; the kubeconfig's way to the API is none for a browser."""
+        if not self.named:
+            return False
+        rest = self.client._run_api.api_client.rest_client
+        headers = {"Accept": "text/html"}
+        try:
+            answer = rest.pool_manager.request(
+                "GET", f"{self.host}/", headers=headers, timeout=TIMEOUT_S, retries=False
+            )
+        except urllib3.exceptions.HTTPError:
+            return False
+        return bool(answer.status == 200 and "text/html" in answer.headers.get("Content-Type", ""))
+
+    def _create_pipeline(self, package: Package) -> str:
         body = kfp_server_api.V2beta1Pipeline(
             display_name=NAME,
             name=NAME,
-            description="From a pickle of skeletons to a report.",
+            description=package.description,
             namespace=self.namespace,
         )
         return str(self.client._pipelines_api.pipeline_service_create_pipeline(pipeline=body).pipeline_id)
@@ -130,22 +149,23 @@ def connect(host: str, namespace: str, context: str = "") -> Server:
         client = _Client(host=host or None, existing_token=token, kube_context=context or None)
         health = client.get_kfp_healthz()
         _check_version(client, named)
-    return Server(client, host.rstrip("/") or client._existing_config.host, namespace if health.multi_user else "")
+    address = host.rstrip("/") or client._existing_config.host
+    return Server(client, address, namespace if health.multi_user else "", named=bool(host))
 
 
 @contextlib.contextmanager
 def explained(host: str, missing: str = "") -> Iterator[None]:
-    """Turn what goes wrong between us and KFP into ``InputError``; swallow what its client prints."""
+    """Turn what goes wrong between us and KFP into an error of the tree; swallow what its client prints."""
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             yield
     except kfp_server_api.ApiException as error:
         if missing and error.status == 404:
             raise InputError(missing) from None
-        kind = UnansweredError if error.status in _PASSING else InputError
-        raise kind(f"{host}: {_reason(error)}") from None
+        kind = UnavailableError if error.status in _PASSING else InputError
+        raise kind(_reason(error), at=host) from None
     except urllib3.exceptions.HTTPError as error:
-        raise UnansweredError(f"{_unanswered(error)}", at=host) from None
+        raise UnavailableError(_unanswered(error), at=host) from None
 
 
 def _unanswered(error: urllib3.exceptions.HTTPError) -> str:

@@ -21,7 +21,7 @@ from pipelines.cluster.package import NAME
 from pipelines.cluster.replay import Need
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
-KINDS = ("dataset", "constraints", "checkpoint", "confusion", "scores")
+KINDS = ("dataset", "constraints", "checkpoint", "confusion", "scores", "report")
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def locate(needs: list[Need], root: str, run_id: str, config_of: Callable[[Need]
         InputError: one is nowhere, or several of other runs fit and differ.
     """
     root = root.partition("?")[0].rstrip("/")  # KFP's may end with what its driver is to know of the server
-    own = list(_found(f"{root}/{NAME}/{run_id}"))
+    own = list(found_below(f"{root}/{NAME}/{run_id}"))
     every: list[Found] | None = None
     uris = {}
     for need in needs:
         candidates = [found for found in own if found.fits(need)]
         if not candidates:
-            every = list(_found(f"{root}/{NAME}")) if every is None else every
+            every = list(found_below(f"{root}/{NAME}")) if every is None else every
             config = config_of(need)
             candidates = [found for found in every if found.fits(need) and found.manifest.config == config]
         if len({found.manifest.sha256 for found in candidates}) != 1:
@@ -77,7 +77,7 @@ def _unclear(need: Need, candidates: list[Found], where: str) -> str:
     return f"{what}: several that differ: {uris}; choose with --input {need.name}=URI"
 
 
-def _found(folder: str) -> Iterator[Found]:
+def found_below(folder: str) -> Iterator[Found]:
     """Yield the artifacts below a folder or prefix."""
     for uri, content in _remote(folder) if "://" in folder else _local(Path(folder)):
         try:

@@ -1,4 +1,4 @@
-"""The commands for a cluster: ``python -m pipelines deploy | undeploy | diff | submit | status | replay``."""
+"""The commands for a cluster: ``python -m pipelines deploy | undeploy | submit | status | replay``."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 
-from components.contracts.config import load_experiment, parse_experiment
-from components.contracts.errors import InputError
+from components.contracts.config import Experiment, load_experiment
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.cli import parse_settings
+from components.runtime.experiments import is_uri, presets, read_experiment_of_run
 from components.runtime.store import S3_SCHEMES
 from pipelines.cluster import deploy as deployment
 from pipelines.cluster.api import HOST_VARIABLE, TOKEN_VARIABLE, connect
 from pipelines.cluster.artifacts import DEFAULT_ROOT, locate
 from pipelines.cluster.kubectl import Kubectl
 from pipelines.cluster.overlay import OVERLAY_HELP, Overlay, load_overlay
-from pipelines.cluster.package import Package, compile_package, write_package
+from pipelines.cluster.package import NAME, Package, compile_package, write_package
 from pipelines.cluster.past import read_past
+from pipelines.cluster.pods import Pods
 from pipelines.cluster.replay import Target, make_replay
-from pipelines.cluster.watch import errors, follow, table, tasks_of
-from pipelines.parameters import presets
+from pipelines.cluster.watch import Watch
+from pipelines.parameters import one_line
 
 BUILD = Path("build")
 _HOST_HELP = f"URL of Kubeflow Pipelines; none: through the kubeconfig. {TOKEN_VARIABLE} may hold a token."
@@ -32,7 +35,10 @@ Host = Annotated[str, typer.Option(envvar=HOST_VARIABLE, help=_HOST_HELP)]
 Context = Annotated[str, typer.Option(help="Context of the kubeconfig; none: its current one.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Rounds = Annotated[int | None, typer.Option(help="Rounds of training and asking; none: the config's, or 2.")]
-Config = Annotated[str, typer.Option(help="Experiment: a file, or the name of one that comes with the project.")]
+Config = Annotated[
+    str,
+    typer.Option(help="Experiment: a file, the name of one that comes with the project, or s3://bucket/my.yaml."),
+]
 Params = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the run, e.g. gpus=2. Repeatable."),
@@ -45,14 +51,13 @@ Settings = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    for command in (deploy, undeploy, diff, submit, status, replay):
+    for command in (deploy, undeploy, submit, status, replay):
         app.command()(command)
 
 
 def deploy(
     overlay: OverlayName = "local",
-    rounds: Rounds = None,
-    config: Config = "",
+    rounds: Annotated[int, typer.Option(help="Rounds of training and asking that the pipeline is for.")] = 2,
     host: Host = "",
     context: Context = "",
     create_secrets: Annotated[
@@ -67,14 +72,14 @@ def deploy(
         python -m pipelines deploy --overlay gpu --dry-run
     """
     console, chosen = Console(), load_overlay(overlay)
-    package = _package(chosen, rounds, config)
+    package = _package(chosen, rounds)
     kubectl = Kubectl(chosen.namespace, context)
     if dry_run:
         deployment.plan(chosen, package, kubectl.build(chosen.path), console)
         return
     kubectl.check()
     server = connect(host, chosen.namespace, context)  # a mistake there should not leave a deployment half done
-    deployment.deploy(chosen, kubectl, console, create_secrets=create_secrets)
+    deployment.deploy(chosen, kubectl, Pods.connect(chosen.namespace, context), console, create_secrets=create_secrets)
     deployment.upload(package, server, console)
     console.print(f"ready: make submit OVERLAY={overlay} DATA=s3://…, or start a run in the user interface")
 
@@ -83,22 +88,6 @@ def undeploy(overlay: OverlayName = "local", context: Context = "", dry_run: Dry
     """Take away what `deploy` applied. Data, Secrets and the runs in KFP stay."""
     chosen = load_overlay(overlay)
     deployment.undeploy(Kubectl(chosen.namespace, context), chosen, Console(), dry_run=dry_run)
-
-
-def diff(
-    overlay: OverlayName = "local",
-    rounds: Rounds = None,
-    config: Config = "",
-    host: Host = "",
-    context: Context = "",
-) -> None:
-    """Show what `deploy` would change in the cluster."""
-    console, chosen = Console(), load_overlay(overlay)
-    package = _package(chosen, rounds, config)
-    changes = Kubectl(chosen.namespace, context).diff(chosen.path)
-    console.print(changes.rstrip() or f"{chosen.shown}: no difference", markup=False, highlight=False)
-    there = connect(host, chosen.namespace, context).has(package)
-    console.print(f"pipeline version {package.version}: {'uploaded' if there else 'would be uploaded'}")
 
 
 def submit(
@@ -123,8 +112,9 @@ def submit(
     """
     console, chosen = Console(), load_overlay(overlay)
     settings = parse_settings(set_ or [])
-    package = _package(chosen, rounds, config, settings)
-    values = {"data": data, "streams": streams, **package.read(param or [])}
+    experiment = _experiment(config, settings, rounds)
+    package = _package(chosen, _rounds(experiment, settings, rounds))
+    values = {"data": data, "streams": streams, "config": _value_of_config(config), **package.read(param or [])}
     values = {key: value for key, value in values.items() if value != ""}
     if settings:
         before = _value(package, values, "overrides")
@@ -133,18 +123,18 @@ def submit(
         values["overrides"] = {**before, **settings}
     package.check(values)
     _check_data(_value(package, values, "data"))
-    title = name or f"{_experiment_name(config)} {package.version}"
+    title = name or f"{experiment.name if experiment else NAME} {package.version}"
     if dry_run:
         console.print(f"would start {title!r}, version {package.version}, with", markup=False)
         for key, value in {**_defaults(package), **values}.items():
             console.print(f"  {key} = {value!r}", markup=False, highlight=False, overflow="ellipsis", no_wrap=True)
         return
     server = connect(host, chosen.namespace, context)
-    pipeline, version, new = server.upload(package, "Uploaded by make submit")
+    pipeline, version, new = server.upload(package)
     if new:
         console.print(f"pipeline version {package.version}: uploaded")
     run_id = server.start(pipeline, version, name=title, experiment="skeletonagent", values=values)
-    _finish(server, run_id, console, wait=follow_)
+    _finish(Watch.of(server, run_id, chosen.namespace, context, console), wait=follow_)
 
 
 def status(
@@ -155,16 +145,13 @@ def status(
     follow_: Annotated[bool, typer.Option("--follow/--no-follow", help="Show the run until it is over.")] = False,
 ) -> None:
     """Show the tasks of a run on the cluster."""
-    console, server = Console(), connect(host, load_overlay(overlay).namespace, context)
-    run_id = run or server.latest()
+    console, namespace = Console(), load_overlay(overlay).namespace
+    server = connect(host, namespace, context)
+    watch = Watch.of(server, run or server.latest(), namespace, context, console)
     if follow_:
-        _finish(server, run_id, console, wait=True)
-        return
-    found = server.run(run_id)
-    console.print(f"run {run_id}: {found.display_name}: {server.link(run_id)}", soft_wrap=True, highlight=False)
-    console.print(table(tasks_of(found), found.state or "PENDING"))
-    for line in errors(found):
-        console.print(line, style="red", markup=False, soft_wrap=True)
+        _finish(watch, wait=True)
+    else:
+        watch.show()
 
 
 def replay(
@@ -195,7 +182,7 @@ def replay(
     console, chosen = Console(), load_overlay(overlay)
     server = connect(host, chosen.namespace, context)
     past = read_past(server, run or server.latest())
-    target = Target(stage, stream, round_number, past.rounds, tuple(past.trains))
+    target = Target(stage, stream, round_number, past.rounds, tuple(past.parts.train))
     given = parse_settings(input_ or [], "--input", "dataset=s3://…")
     if unknown := sorted(given.keys() - {need.name for need in target.needs()}):
         raise InputError(f"--input {unknown[0]}: {target.label} takes {', '.join(n.name for n in target.needs())}")
@@ -218,30 +205,45 @@ def replay(
     made, version, _ = server.upload(package, f"Repeats {target.label} of run {past.run_id}")
     name = f"replay {target.label} of {past.run_id[:8]}"
     run_id = server.start(made, version, name=name, experiment="skeletonagent", values=values)
-    _finish(server, run_id, console, wait=follow_)
+    _finish(Watch.of(server, run_id, chosen.namespace, context, console), wait=follow_)
 
 
-def _package(overlay: Overlay, rounds: int | None, config: str, settings: dict[str, Any] | None = None) -> Package:
-    """Compile the pipeline with an overlay's images and defaults; check the experiment with a run's ``settings``."""
-    defaults, experiment = dict(overlay.defaults), None
-    asked = {**(settings or {}), **({"rounds": rounds} if rounds is not None else {})}
-    if text := presets().get(config):
-        rounds = parse_experiment(text, config, asked).rounds
-        defaults["config"] = config
-    elif config:
-        # The settings are values of the run: in the pipeline's default, each would make a version of its own.
-        experiment, rounds = load_experiment(Path(config)), load_experiment(Path(config), asked).rounds
-    else:
-        rounds = asked.get("rounds", 2)
-        if not isinstance(rounds, int):
-            raise InputError(f"rounds: found {rounds!r}, expected a number")
-    return compile_package(
-        BUILD / f"{overlay.path.name}.yaml",
-        rounds=rounds,
-        cluster=overlay.cluster,
-        defaults=defaults,
-        experiment=experiment,
-    )
+def _package(overlay: Overlay, rounds: int) -> Package:
+    """Compile the pipeline with an overlay's images, resources and defaults: for one state of the code, one version."""
+    output = BUILD / f"{overlay.path.name}.yaml"
+    return compile_package(output, rounds=rounds, cluster=overlay.cluster, defaults=overlay.defaults)
+
+
+def _experiment(config: str, settings: dict[str, Any], rounds: int | None) -> Experiment | None:
+    """Read the experiment, as the run's first task will, so that its mistakes are told here; None: there is none, or it
+    can only be read on the cluster."""
+    if not config:
+        return None
+    asked = {**settings, **({"rounds": rounds} if rounds is not None else {})}
+    if is_uri(config):
+        try:
+            return read_experiment_of_run(config, asked)
+        except SkeletonAgentError as error:
+            if rounds is not None:
+                return None
+            raise InputError(f"{error}; with --rounds it is read on the cluster only") from None
+    return read_experiment_of_run(config, asked) if config in presets() else load_experiment(Path(config), asked)
+
+
+def _rounds(experiment: Experiment | None, settings: dict[str, Any], rounds: int | None) -> int:
+    if experiment is not None:
+        return experiment.rounds
+    found = settings.get("rounds", 2) if rounds is None else rounds
+    if not isinstance(found, int):
+        raise InputError(f"rounds: found {found!r}, expected a number")
+    return found
+
+
+def _value_of_config(config: str) -> str:
+    """Return the run's parameter: a name or URI as it is, a file as text."""
+    if not config or is_uri(config) or config in presets():
+        return config
+    return one_line(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
 
 
 def _defaults(package: Package) -> dict[str, Any]:
@@ -253,10 +255,6 @@ def _value(package: Package, values: dict[str, Any], name: str) -> Any:
     return values.get(name, _defaults(package).get(name))
 
 
-def _experiment_name(config: str) -> str:
-    return Path(config).stem if config else "skeletonagent"
-
-
 def _check_data(data: str) -> None:
     if data.partition("://")[0] not in S3_SCHEMES:
         raise InputError(
@@ -265,11 +263,11 @@ def _check_data(data: str) -> None:
         )
 
 
-def _finish(server: Any, run_id: str, console: Console, *, wait: bool) -> None:
+def _finish(watch: Watch, *, wait: bool) -> None:
     if not wait:
-        print(run_id)
+        print(watch.run_id)
         return
-    state = follow(server, run_id, console)
+    state = watch.follow()
     if state != "SUCCEEDED":
-        print(f"error: run {run_id}: {state.lower()}", file=sys.stderr)
+        print(f"error: run {watch.run_id}: {state.lower()}", file=sys.stderr)
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError, UnavailableError
 
 _UNREACHABLE = ("refused", "no such host", "i/o timeout", "no configuration has been provided", "unable to connect")
 
@@ -25,7 +25,7 @@ class Kubectl:
         beside = str(Path(sys.executable).parent)
         found = shutil.which("kubectl", path=os.pathsep.join([os.environ.get("PATH", ""), beside]))
         if not found:
-            raise InputError("kubectl: not found on PATH; Kubernetes' documentation says how to install it")
+            raise ResourceError("kubectl: not found on PATH; Kubernetes' documentation says how to install it")
         self._command = [found, *(["--context", context] if context else [])]
         self._namespace = namespace
 
@@ -68,23 +68,20 @@ class Kubectl:
         """Delete objects; those that are gone already are left out."""
         return self._in("delete", "--ignore-not-found", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
-    def diff(self, folder: Path) -> str:
-        """Return what applying an overlay would change; empty: nothing."""
-        return self._in("diff", "-k", str(folder), allowed=(0, 1))
-
-    def wait(self, kind: str, name: str, seconds: int) -> None:
-        """Wait until a Deployment or StatefulSet is ready."""
-        self._in("rollout", "status", f"{kind}/{name}", f"--timeout={seconds}s")
+    def start_waiting(self, kind: str, name: str, seconds: int) -> subprocess.Popen[str]:
+        """Start to wait until a Deployment or StatefulSet is ready; the process ends with 0 when it is."""
+        words = ["--namespace", self._namespace, "rollout", "status", f"{kind}/{name}", f"--timeout={seconds}s"]
+        return subprocess.Popen([*self._command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def _in(self, *arguments: str, **options: Any) -> str:
         return self._run("--namespace", self._namespace, *arguments, **options)
 
-    def _run(self, *arguments: str, stdin: str | None = None, allowed: tuple[int, ...] = (0,)) -> str:
+    def _run(self, *arguments: str, stdin: str | None = None) -> str:
         done = subprocess.run([*self._command, *arguments], input=stdin, capture_output=True, text=True)
-        if done.returncode in allowed:
+        if done.returncode == 0:
             return done.stdout
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["ended without a word"]
         if any(sign in done.stderr.lower() for sign in _UNREACHABLE):
-            raise InputError(f"no cluster answers: {lines[-1]} (kubectl config get-contexts lists what you have)")
+            raise UnavailableError(f"no cluster answers: {lines[-1]} (kubectl config get-contexts lists what you have)")
         verb = next(argument for argument in arguments if argument not in ("--namespace", self._namespace))
         raise InputError(f"kubectl {verb}: {lines[-1]}")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from components.contracts.errors import InputError
 from components.contracts.overrides import describe
 from components.contracts.section import Positive, Section
 from pipelines.images import image_references
-from pipelines.platform import Cluster, Trainer
+from pipelines.platform import Cluster, Resources, TrainingKind
 
 OVERLAYS = Path(__file__).resolve().parents[2] / "k8s" / "overlays"
 OVERLAY_HELP = "Folder of k8s/overlays, or the path of one of your own."
@@ -70,16 +70,25 @@ def _cluster(file: Path, images: tuple[str, ...]) -> Cluster:
         compiled = _Compile.model_validate(_mapping(file) if file.is_file() else {})
     except ValidationError as error:
         raise InputError(describe(str(file), error)) from None
-    return Cluster(image_references(list(images), None), **dict(compiled))
+    resources = {str(stage): Resources(asked.cpu, asked.memory) for stage, asked in compiled.resources.items()}
+    return Cluster(image_references(list(images), None), resources, compiled.trainer, compiled.nodes)
+
+
+class _Resources(Section):
+    """What a stage's pods ask for, as Kubernetes writes it."""
+
+    cpu: Annotated[str, Field(pattern=r"^\d+(\.\d+)?$|^\d+m$")]
+    memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)?([kMGT]|[KMGT]i)?$")]
 
 
 class _Compile(Section):
     """What ``compile.yaml`` may say."""
 
-    train_cpu: str = Cluster.train_cpu
-    train_memory: str = Cluster.train_memory
-    trainer: Trainer = Cluster.trainer
-    nodes: Positive = Cluster.nodes
+    resources: dict[Literal["configure", "preprocess", "agent", "train", "train-job", "evaluate"], _Resources] = Field(
+        default_factory=dict
+    )
+    trainer: TrainingKind = TrainingKind.POD
+    nodes: Positive = 1
 
 
 def _images(document: dict[str, Any]) -> list[str]:

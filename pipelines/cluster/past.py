@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from components.contracts.errors import InputError
+from components.contracts.section import parameter_json
+from components.runtime.experiments import Parts, cut, presets_digest, read_experiment_of_run
 from pipelines.cluster.api import Server, explained
 from pipelines.cluster.replay import Need
-from pipelines.configure import configure
-
-_PARTS = ("preprocess", "agent", "evaluate")
 
 
 @dataclass(frozen=True)
 class Past:
     """``values``: of its parameters, defaults included; ``given``: those that it was started with; ``root``: where KFP
-    was told to put its artifacts, or empty; ``stages`` and ``trains`` (by stream): configurations (JSON)."""
+    was told to put its artifacts, or empty; ``parts``: what its stages were given."""
 
     run_id: str
     values: dict[str, Any]
     given: dict[str, Any]
     rounds: int
     root: str
-    stages: dict[str, str]
-    trains: dict[str, str]
+    parts: Parts
 
     def stage(self, name: str, stream: str) -> str:
-        """Return the configuration (JSON) of a stage; that of ``train`` belongs to a stream."""
-        return self.trains[stream] if name == "train" else self.stages[name]
+        """Return the configuration of a stage, as a task is given it; that of ``train`` belongs to a stream."""
+        return self.parts.train[stream] if name == "train" else str(getattr(self.parts, name))
 
     def config(self, need: Need) -> dict[str, Any]:
         """Return the configuration that made such an artifact in this run."""
         stage = {"dataset": "preprocess", "constraints": "agent"}.get(need.kind, "train")
-        document: dict[str, Any] = json.loads(self.stage(stage, need.stream))
+        document: dict[str, Any] = json.loads(parameter_json(self.stage(stage, need.stream)))
         return document
 
 
@@ -58,9 +53,9 @@ def read_past(server: Server, run_id: str) -> Past:
     defaults = {name: parameter["defaultValue"] for name, parameter in about.items() if "defaultValue" in parameter}
     started = run.runtime_config
     given: dict[str, Any] = dict((started and started.parameters) or {})
-    stages, trains = _configured({**constants, **defaults, **given}, rounds)
+    parts = _configured({**constants, **defaults, **given}, rounds)
     root = (started and started.pipeline_root) or ""
-    return Past(run_id, {**defaults, **given}, given, rounds, root, stages, trains)
+    return Past(run_id, {**defaults, **given}, given, rounds, root, parts)
 
 
 def _spec_of_version(server: Server, run: Any) -> dict[str, Any]:
@@ -71,17 +66,10 @@ def _spec_of_version(server: Server, run: Any) -> dict[str, Any]:
     return found
 
 
-def _configured(values: dict[str, Any], rounds: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Do again what the run's first task did; return the configurations of the stages, and of ``train`` by stream."""
-    known = inspect.signature(configure.python_func).parameters.keys()
-    settings: dict[str, Any] = {name: value for name, value in values.items() if name in known}
-    numbers: dict[str, Any] = {
-        name: int(settings[name]) for name in ("llm_max_requests", "llm_max_tokens") if name in settings
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder, name) for name in _PARTS}
-        paths = {name: str(file) for name, file in files.items()}
-        settings |= {**numbers, "rounds": rounds, "code": "", **paths}
-        items = configure.python_func(**settings)
-        stages = {name: file.read_text() for name, file in files.items()}
-    return stages, {item["stream"]: item["train"] for item in items}
+def _configured(values: dict[str, Any], rounds: int) -> Parts:
+    """Do again what the run's first task did."""
+    if values.get("presets") != presets_digest():
+        raise InputError("the run is of another version of this project, with other presets; check that version out")
+    streams = [name.strip() for name in str(values.get("streams", "")).split(",") if name.strip()]
+    settings = {**values.get("overrides", {}), **({"streams": streams} if streams else {}), "rounds": rounds}
+    return cut(read_experiment_of_run(str(values["config"]), settings))

@@ -1,94 +1,127 @@
-"""Shows the tasks of a run on a cluster: a live table on a terminal, a line for every change elsewhere."""
+"""Shows a run on a cluster: a line for every change of a task, why one waits, and at the end what came of it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
-from pipelines.cluster.api import Server, UnansweredError
+from components.contracts.errors import UnavailableError
+from pipelines.cluster.api import Server
+from pipelines.cluster.outcome import failure_lines, result_lines
+from pipelines.cluster.pods import Pod, Pods
+from pipelines.cluster.tasks import FAILED, OVER, Task, is_stale, tasks_of
 
 POLL_S = 5.0
 PATIENCE_S = 600.0
 """As long may KFP not answer, as while it is upgraded, before the showing ends; runs take days."""
-OVER = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-_STYLES = {"SUCCEEDED": "green", "SKIPPED": "dim", "FAILED": "red", "CANCELED": "yellow", "RUNNING": "bold"}
+PENDING_S = 30.0
+"""A pod that waits longer than this is told with its reason."""
+_STYLES = {"succeeded": "green", "cached": "green", "skipped": "dim", FAILED: "red", "stopped": "yellow"}
 
 
-@dataclass(frozen=True)
-class Task:
-    """One task of ours; ``depth``: how many sub-pipelines and loops it is in; ``seconds``: since its start."""
+@dataclass
+class Watch:
+    """A run, the pods of its namespace (None: no cluster to ask), and where to print."""
 
-    id: str
-    name: str
-    state: str
-    depth: int
-    seconds: float
-    error: str
+    server: Server
+    run_id: str
+    pods: Pods | None
+    console: Console
+    _seen: dict[str, Pod] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, server: Server, run_id: str, namespace: str, context: str, console: Console) -> Watch:
+        """Return a watch of a run whose pods are in ``namespace`` of the kubeconfig's cluster, if there is one."""
+        return cls(server, run_id, Pods.connect(namespace, context), console)
 
-def tasks_of(run: Any, now: datetime | None = None) -> list[Task]:
-    """Return a run's tasks in the order of their start, without the drivers that KFP runs before each."""
-    details = (run.run_details.task_details if run.run_details else None) or []
-    by_id = {task.task_id: task for task in details}
-    moment = now or datetime.now(UTC)
-    shown = [task for task in details if task.parent_task_id and not task.display_name.endswith("-driver")]
-    shown.sort(key=lambda task: (task.start_time or moment, task.display_name))
-    return [
-        Task(
-            id=task.task_id,
-            name=task.display_name,
-            state=task.state or "PENDING",
-            depth=_depth(task, by_id),
-            seconds=((_end(task) or moment) - task.start_time).total_seconds() if task.start_time else 0.0,
-            error=" ".join((task.error.message or "").split()) if task.error else "",
-        )
-        for task in shown
-    ]
+    def show(self) -> None:
+        """Print what the run's tasks are at now and, if it is over, what came of it."""
+        run = self.server.run(self.run_id)
+        self._say(f"run {self.run_id}: {run.display_name}: {(run.state or 'PENDING').lower()}")
+        self._say(self.server.link(self.run_id))
+        for task in self._tasks(run):
+            self._line(task)
+            self._why_waiting(task)
+        self._ending(run)
 
+    def follow(self) -> str:
+        """Print the run's changes until it is over, and what came of it; return its last state."""
+        self._say(f"run {self.run_id}: {self.server.link(self.run_id)}")
+        if self.pods is None:
+            self._say("no kubeconfig here: streams, reasons and logs, which only the pods know, are not shown", "dim")
+        for run in self._polled():
+            for task in self._tasks(run):
+                name = f"{task.label} {task.start}" if not task.stream else task.label
+                state = f"{task.state} {len(task.pods)}"
+                if self._told.get(name) != state:
+                    self._told[name] = state
+                    self._line(task)
+                self._why_waiting(task)
+        self._ending(run)
+        return str(run.state)
 
-def follow(server: Server, run_id: str, console: Console) -> str:
-    """Show a run until it is over and return its last state."""
-    console.print(f"run {run_id}: {server.link(run_id)}", soft_wrap=True, highlight=False)
-    state, told = "", dict[str, str]()
-    with Live(console=console, auto_refresh=False, transient=False) as live:
-        for run in _polled(server, run_id, console):
-            state = run.state or "PENDING"
-            tasks = tasks_of(run)
-            if console.is_terminal:
-                live.update(table(tasks, state), refresh=True)
+    def _tasks(self, run: Any) -> list[Task]:
+        found = self.pods.of_run(self.run_id) if self.pods else None
+        self._seen.update({pod.name: pod for pod in found or []})
+        return tasks_of(run, sorted(self._seen.values(), key=lambda pod: pod.created))
+
+    def _line(self, task: Task) -> None:
+        tries = f"  try {len(task.pods)}" if len(task.pods) > 1 else ""
+        driver = "  KFP's driver for it failed" if task.of_driver else ""
+        text = f"{task.label:<24} {task.state:<10} {duration(task.seconds):>8}{tries}{driver}"
+        self.console.print(text, style=_STYLES.get(task.state, ""), markup=False, highlight=False, soft_wrap=True)
+
+    def _why_waiting(self, task: Task) -> None:
+        if task.state != "waiting" or not task.pods or self.pods is None:
+            return
+        pod = task.pods[-1]
+        if (datetime.now(UTC) - pod.created).total_seconds() < PENDING_S:
+            return
+        reason = self.pods.why_pending(pod)
+        if reason and self._told.get(pod.name) != reason:
+            self._told[pod.name] = reason
+            self._say(f"  {task.label} waits: {reason}", "yellow")
+
+    def _ending(self, run: Any) -> None:
+        if run.state not in OVER:
+            return
+        tasks = self._tasks(run)
+        if is_stale(run):
+            self._say("KFP's list of tasks is older than the run's end; the user interface shows all", "dim")
+        if run.state == "SUCCEEDED":
+            for line in result_lines(run, tasks, self.server.link(self.run_id)):
+                self._say(line)
+        else:
+            for line in failure_lines(run, tasks, self.pods, list(self._seen.values())):
+                self._say(line, "red" if not line.startswith(" ") else "")
+
+    def _say(self, text: str, style: str = "") -> None:
+        self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _polled(self) -> Iterator[Any]:
+        """Yield the run again and again until it is over; ``UnavailableError`` if KFP is away for ``PATIENCE_S``."""
+        answered, told = time.monotonic(), False
+        while True:
+            try:
+                run = self.server.run(self.run_id)
+            except UnavailableError as error:
+                if time.monotonic() - answered > PATIENCE_S:
+                    raise
+                if not told:
+                    self._say(f"{error}; trying again", "yellow")
+                told = True
             else:
-                _tell(tasks, told, console)
-    for line in errors(run):
-        console.print(line, style="red", markup=False, soft_wrap=True)
-    return state
-
-
-def errors(run: Any) -> list[str]:
-    """Return a line for each task that failed, with what KFP says of it."""
-    lines = [f"{task.name}: {task.error or 'failed; see its log'}" for task in tasks_of(run) if task.state == "FAILED"]
-    if not lines and run.error and run.error.message:
-        lines = [" ".join(run.error.message.split())]
-    return lines
-
-
-def table(tasks: list[Task], state: str) -> Table:
-    """Return the tasks as a table."""
-    made = Table("task", "state", "time", title=f"run {state.lower()}", title_justify="left", box=None)
-    for task in tasks:
-        style = _STYLES.get(task.state, "")
-        made.add_row(
-            "  " * task.depth + task.name,
-            f"[{style}]{task.state.lower()}[/]" if style else task.state.lower(),
-            duration(task.seconds),
-        )
-    return made
+                answered, told = time.monotonic(), False
+                yield run
+                if run.state in OVER:
+                    return
+            time.sleep(POLL_S)
 
 
 def duration(seconds: float) -> str:
@@ -96,43 +129,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _polled(server: Server, run_id: str, console: Console) -> Iterator[Any]:
-    """Yield the run again and again until it is over; ``UnansweredError`` if KFP is away for ``PATIENCE_S``."""
-    answered, told = time.monotonic(), False
-    while True:
-        try:
-            run = server.run(run_id)
-        except UnansweredError as error:
-            if time.monotonic() - answered > PATIENCE_S:
-                raise
-            if not told:
-                console.print(f"{error}; trying again", style="yellow", markup=False, soft_wrap=True)
-            told = True
-        else:
-            answered, told = time.monotonic(), False
-            yield run
-            if run.state in OVER:
-                return
-        time.sleep(POLL_S)
-
-
-def _tell(tasks: list[Task], told: dict[str, str], console: Console) -> None:
-    """Print a line for each task whose state is another than was ``told``."""
-    for task in tasks:
-        if told.get(task.id) != task.state:
-            told[task.id] = task.state
-            console.print(f"{task.name:<24} {task.state.lower():<10} {duration(task.seconds)}", highlight=False)
-
-
-def _end(task: Any) -> datetime | None:
-    """KFP says 1970 for a task that has not ended."""
-    return task.end_time if task.end_time and task.end_time.year > 1970 else None
-
-
-def _depth(task: Any, by_id: dict[str, Any]) -> int:
-    depth, parent = -1, task.parent_task_id
-    while parent in by_id:
-        depth, parent = depth + 1, by_id[parent].parent_task_id
-    return max(depth, 0)

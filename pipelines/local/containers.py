@@ -1,7 +1,7 @@
 """Where the tasks of a local run are containers: KFP's Docker runner with our images.
 
 The agent is a service beside them, which alone knows the key of the LLM. The tasks share the folder of the run's
-artifacts with this machine, as KFP's local runner wants it; ``pipelines.local.compose`` shares nothing.
+artifacts with this machine, as KFP's local runner wants it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _INHERITED = (events.VARIABLE, RESUME_VARIABLE, "OMP_NUM_THREADS", "MALLOC_MMAP_
 
 
 @contextlib.contextmanager
-def containers(request: Request, experiment: Experiment) -> Iterator[Workplace]:
+def containers(request: Request, experiment: Experiment, home: Path) -> Iterator[Workplace]:
     """Run each task in a container of its stage's image, and the agent as a service that they call.
 
     Raises:
         InputError: there is no engine, or an image is missing or old.
     """
     root = request.root.resolve()
-    home, artifacts, service = root / experiment.name, root / "artifacts", root / "agent"
+    home, artifacts, service = home.resolve(), root / "artifacts", root / "agent"
     shared = [artifacts, home / "resume", home / "events.jsonl"]
     token = secrets.token_hex(16)
     with Engine(str(home)) as engine:
@@ -65,7 +65,7 @@ def agent_service(
     """Run the agent's service under the name ``agent``; ``more`` joins its environment."""
     secrets_of_llm = {KEY_VARIABLE: os.environ[KEY_VARIABLE]} if KEY_VARIABLE in os.environ else {}
     command = ["python3", "-m", "components.agent", "serve", "--store", store]
-    command += ["--host", "0.0.0.0", "--port", str(AGENT_PORT)]
+    command += ["--host", "0.0.0.0", "--port", str(AGENT_PORT)]  # nosec B104: of a container in a network of its own
     if experiment.agent.base_url:
         command += ["--base-url", experiment.agent.base_url]
     options = engine.confined({TOKEN_VARIABLE: token, **secrets_of_llm, **more})

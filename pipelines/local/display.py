@@ -1,4 +1,4 @@
-"""Shows a running pipeline: a bar per running task on a terminal, lines where there is none.
+"""Shows a running pipeline: a bar per running task on a terminal, lines where there is none, and the time left.
 
 The tasks write events (``components.runtime.events``) into one file; this follows it.
 """
@@ -18,26 +18,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from pipelines.local.eta import Estimate, words
+
 POLL_S = 0.1
 LINE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
 class TaskError:
-    """Why a task failed; ``input``: by a mistake of the user's rather than a defect."""
+    """Why a task failed; ``status``: its exit status, by which the kind of the error is known; 1 is a defect."""
 
     task: str
     text: str
-    input: bool
+    status: int
 
 
 class Display:
-    """Follows the events of a run between ``with`` and its end."""
+    """Follows the events of a run of so many ``trainings`` between ``with`` and its end."""
 
-    def __init__(self, events: Path, console: Console) -> None:
+    def __init__(self, events: Path, console: Console, trainings: int = 0) -> None:
         self.errors: list[TaskError] = []
         self.running: dict[str, float] = {}
         self.cached: Counter[str] = Counter()
+        self.finished = 0
+        self._estimate = Estimate(trainings)
         self._console = console
         self._events = events
         self._bars = Progress(
@@ -51,12 +55,15 @@ class Display:
             disable=not console.is_terminal,
         )
         self._bar_of: dict[str, TaskID] = {}
+        self._whole: TaskID | None = None
         self._last_line: dict[str, float] = {}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
     def __enter__(self) -> Display:
         self._events.write_text("")
+        if self._estimate.trainings:
+            self._whole = self._bars.add_task("all trainings", total=self._estimate.trainings, note="")
         self._bars.start()
         self._thread.start()
         return self
@@ -103,20 +110,36 @@ class Display:
                 self.line(task, event["text"], {"WARNING": "yellow", "ERROR": "red"}.get(event["level"], ""))
             case "end":
                 self._finish(task)
+                self.finished += 1
                 self.line(task, f"done in {event['seconds']:.1f} s", "green")
             case "error":
                 self._finish(task)
-                self.errors.append(TaskError(task, event["text"], event["input"]))
+                self.errors.append(TaskError(task, event["text"], event.get("status", 1)))
                 self.line(task, event["text"], "red")
 
     def _progress(self, task: str, event: dict[str, Any]) -> None:
         note = event["note"] if event["title"] == task else f"{event['title']} {event['note']}".rstrip()
         self._bars.update(self._bar_of[task], total=event["total"], completed=event["done"], note=note)
         now = time.monotonic()
+        left = self._time_left(task, event, now) if event["title"] == task and event["total"] else ""
         since = self._last_line.setdefault(task, self.running.get(task, now))
         if not self._console.is_terminal and now - since >= LINE_EVERY_S:
             self._last_line[task] = now
-            self.line(task, f"{event['done']}/{event['total']} {note}".rstrip())
+            self.line(
+                task, f"{event['done']}/{event['total']} {note}".rstrip() + (f"; the run: {left}" if left else "")
+            )
+
+    def _time_left(self, task: str, event: dict[str, Any], now: float) -> str:
+        """Take a training's progress into the estimate; return what it says of the whole run, if anything."""
+        if not task.startswith("train "):
+            return ""
+        self._estimate.progress(task, event["done"] / event["total"], now)
+        cached = self.cached["train"]
+        seconds = self._estimate.left(now, cached)
+        left = "" if seconds is None else f"about {words(seconds)} left"
+        if self._whole is not None:
+            self._bars.update(self._whole, completed=int(self._estimate.done) + cached, note=left)
+        return left
 
     def _finish(self, task: str) -> None:
         self.running.pop(task, None)

@@ -16,7 +16,7 @@ from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import DeviceRequest
 from requests import RequestException
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.runtime.source import source_digest
 from components.runtime.task import image
 
@@ -41,7 +41,7 @@ class Engine:
             self.client = DockerClient.from_env()
             self.client.ping()
         except DockerException as error:
-            raise InputError(f"no container engine: {error}; start one, such as dockerd as root") from None
+            raise ResourceError(f"no container engine: {error}; start one, such as dockerd as root") from None
         self._run = run
         self.name = f"skeletonagent-{secrets.token_hex(4)}"
 
@@ -144,7 +144,7 @@ def _in_plain_words() -> Iterator[None]:
         yield
     except (DockerException, RequestException) as error:
         reason = getattr(error, "explanation", None) or error
-        raise InputError(f"container engine: {' '.join(str(reason).split())}") from None
+        raise ResourceError(f"container engine: {' '.join(str(reason).split())}") from None
 
 
 def user() -> str:

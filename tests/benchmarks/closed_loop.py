@@ -42,6 +42,7 @@ from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.train.core import Outputs, train_round
 from components.train.round import Round
+from components.train.training.saves import SavePlace
 
 LLM = "llm"
 ARMS: dict[str, dict[str, Any]] = {
@@ -138,7 +139,7 @@ def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
             answers.append(tally(guidance))
         previous = _train(experiment, cell, packed, guidance, folder, number, previous)
         found = scores.open(previous.scores)
-        top1.append(float((found.probabilities.argmax(1) == found.labels).mean()))
+        top1.append(found.top1)
         mean_class.append(_mean_class_accuracy(found))
     return {
         **asdict(cell),
@@ -172,13 +173,13 @@ def _train(
             shutil.rmtree(partial, ignore_errors=True)
         before = previous.checkpoint if previous else None
         what = Round(experiment.stage_train(cell.stream), cell.stream, number, packed, guidance, before)
-        train_round(what, outputs, resume=folder / "resume")
+        train_round(what, outputs, resume=SavePlace(folder / "resume"))
     return outputs
 
 
 def _mean_class_accuracy(found: scores.Scores) -> float:
-    right = found.probabilities.argmax(1) == found.labels
-    return float(np.mean([right[found.labels == label].mean() for label in np.unique(found.labels)]))
+    correct = found.correct
+    return float(np.mean([correct[found.labels == label].mean() for label in np.unique(found.labels)]))
 
 
 def summarise(results: Sequence[dict[str, Any]], arms: Sequence[str]) -> dict[str, Any]:

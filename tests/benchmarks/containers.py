@@ -1,7 +1,7 @@
 """What a container costs a stage, against a process: ``make bench-containers``.
 
 Every task of a short run is done alternately by this machine's Python and in a container of its stage's image, as
-``make compose`` confines it, from the same inputs on this machine's disk; nothing is cached. The best time of each
+``make run-docker`` confines it, from the same inputs on this machine's disk; nothing is cached. The best time of each
 counts. A container is timed from its creation to its removal. The first line is what Python and a container cost that
 do nothing.
 """
@@ -23,7 +23,9 @@ import yaml
 from docker.types import Mount
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "containers")]
+
+from command_lines import CommandLine, command_lines  # noqa: E402
 
 from components.contracts.config import load_experiment  # noqa: E402
 from components.contracts.errors import InputError  # noqa: E402
@@ -31,7 +33,6 @@ from components.runtime.cli import parse_settings  # noqa: E402
 from components.runtime.task import image  # noqa: E402
 from pipelines.demo import write_demo  # noqa: E402
 from pipelines.images import STAGES  # noqa: E402
-from pipelines.local.command_lines import CommandLine, command_lines  # noqa: E402
 from pipelines.local.containers import hand_over  # noqa: E402
 from pipelines.local.engine import Engine  # noqa: E402
 from pipelines.platform import ALLOCATOR  # noqa: E402

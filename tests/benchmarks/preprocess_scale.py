@@ -36,6 +36,8 @@ preprocess(Path(sys.argv[1]), config, Path(sys.argv[3]))
 seconds = time.perf_counter() - started
 print(seconds, time.process_time(), base, peak())
 """
+ACCEPTED = ["class-without-training", "joint-order"]
+"""What is generated has a body without anatomy, and in small sizes not every class."""
 
 
 def config(form: str) -> Any:
@@ -47,6 +49,7 @@ def config(form: str) -> Any:
             "max_persons": 2,
             "protocols": {"xsub": {"train": "xsub_train", "test": "xsub_val"}},
             "protocol": "xsub",
+            "accept": ACCEPTED,
         }
     return {
         "layout": "coco20",
@@ -56,6 +59,7 @@ def config(form: str) -> Any:
         "max_persons": 2,
         "protocols": {"plain": {"train": "train", "test": "val"}},
         "protocol": "plain",
+        "accept": ACCEPTED,
     }
 
 

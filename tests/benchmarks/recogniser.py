@@ -29,7 +29,7 @@ from components.contracts.config import ModelConfig, TrainConfig
 from components.train.model.folding import fold
 from components.train.model.losses import alignment_loss, training_loss
 from components.train.model.recogniser import Recogniser
-from components.train.training.allocator import keep_memory
+from components.train.training.allocator import VARIABLES, keep_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 100
@@ -41,7 +41,6 @@ SECOND_PERSON = {"everywhere": 1, "ntu": 5, "nowhere": 1 << 30}
 """A second person is in every sample, in every 5th (NTU RGB+D 60: 18 %), or in none."""
 RECOGNISED = 8
 """Recognition takes that many times the clips of a training step; the stage itself takes 64."""
-KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def child(number: int, side: str, batch: int, steps: int, threads: int) -> dict[
     """Measure one side of a case in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     if CASES[number].kept == (True, True):
-        environment |= KEPT
+        environment |= VARIABLES
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, __file__, "--child", json.dumps([number, side, batch, steps, threads])]
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)

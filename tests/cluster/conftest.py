@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import kubernetes_server
 import pytest
+import recordings
+import yaml
 from click.testing import Result
 from kfp_server import Backend, Command, serving
+from kubernetes_server import Kubernetes
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
+from pipelines.cluster.package import Package, compile_package
 
 
 @pytest.fixture
 def backend() -> Backend:
+    if not recordings.there():
+        pytest.skip(recordings.ABSENT)
     return Backend()
+
+
+@pytest.fixture
+def cluster_of_pods(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kubernetes]:
+    """A Kubernetes that the kubeconfig of the test names."""
+    cluster = Kubernetes()
+    with kubernetes_server.serving(cluster) as address:
+        write_kubeconfig(tmp_path / "kubeconfig", {"test": address})
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
+        yield cluster
+
+
+def write_kubeconfig(file: Path, servers: dict[str, str]) -> None:
+    clusters = [{"name": name, "cluster": {"server": url}} for name, url in servers.items()]
+    contexts = [{"name": name, "context": {"cluster": name, "user": "me"}} for name in servers]
+    document = {"clusters": clusters, "contexts": contexts, "users": [{"name": "me", "user": {}}]}
+    file.write_text(yaml.safe_dump({**document, "current-context": next(iter(servers))}))
 
 
 @pytest.fixture
@@ -25,16 +51,41 @@ def host(backend: Backend) -> Iterator[str]:
 
 
 @pytest.fixture
-def command(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled_once: Callable[..., Package]
+) -> Command:
     """Run ``python -m pipelines`` in an empty folder, with the test's KFP and no cluster."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("pipelines.cluster.watch.POLL_S", 0.01)
+    monkeypatch.setattr("pipelines.cluster.watch.POLL_S", 0.001)
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "none"))
+    monkeypatch.delenv("KFP_UI", raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "S3_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KFP_HOST", host)
+    monkeypatch.setattr("pipelines.cluster.commands.compile_package", compiled_once)
 
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def compiled_once() -> Callable[..., Package]:
+    """``compile_package``, which for equal arguments compiles once: the same arguments give the same file."""
+    known: dict[str, tuple[Package, bytes]] = {}
+
+    def compile_once(output: Path, **arguments: Any) -> Package:
+        key = repr(sorted(arguments.items()))
+        if key not in known:
+            package = compile_package(output, **arguments)
+            known[key] = package, output.read_bytes()
+        package, content = known[key]
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_bytes(content)
+        return replace(package, file=output)
+
+    return compile_once

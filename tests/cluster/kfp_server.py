@@ -1,7 +1,9 @@
 """A Kubeflow Pipelines API on the loopback interface, after the v2beta1 REST interface of kfp-server-api.
 
-Every answer is made from the generated models and goes through their serialisation, so that a field which the real
-API does not have cannot be answered. Requests are remembered; runs go on by one step with every question.
+Runs, pipelines and experiments are answered as a real server answered them (``recordings``): the same fields, the same
+absences, the same names; with every question a run goes on by one report, which are half a minute apart. What was not
+recorded (versions of a pipeline, health) is made from the generated models of ``kfp-server-api`` and goes through their
+serialisation, so that a field which the real API does not have cannot be answered. Requests are remembered.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api as models
+import recordings
 import yaml
 from click.testing import Result
+from recordings import Answer
 
 Command = Callable[..., Result]
 """``python -m pipelines`` with these arguments."""
@@ -29,20 +33,26 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Backend:
-    """What the server knows. ``fault``: (status, body) instead of the next answers; ``delay_s``: before them."""
+    """What the server knows. ``recording``: how the next run goes; ``pages``: whether it serves the user interface too;
+    ``fault``: (status, body) instead of the next answers; ``delay_s``: before them; ``asked``: called for each question
+    about a run."""
 
     def __init__(self) -> None:
         self.pipelines: dict[str, models.V2beta1Pipeline] = {}
         self.versions: dict[str, models.V2beta1PipelineVersion] = {}
         self.experiments: dict[str, models.V2beta1Experiment] = {}
-        self.runs: dict[str, models.V2beta1Run] = {}
+        self.runs: dict[str, Answer] = {}
+        self.reports: dict[str, list[Answer]] = {}
+        self.recording = "run-succeeded"
+        self.answered: list[tuple[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
         self.tokens: set[str] = set()
-        self.tag = "2.16.0"
+        self.tag = "2.17.0"
+        self.pages = False
         self.multi_user = False
         self.fault: tuple[int, bytes] | None = None
         self.delay_s = 0.0
-        self.progress: Callable[[models.V2beta1Run], None] = lambda run: None
+        self.asked: Callable[[], None] = lambda: None
 
     def answer(self, method: str, path: str, query: dict[str, str], body: bytes, kind: str) -> tuple[int, Any]:
         """Return status and model (or plain data) for a request."""
@@ -78,7 +88,7 @@ class Backend:
         return 200, models.V2beta1ListPipelinesResponse(pipelines=found or None, total_size=len(found))
 
     def _create_pipeline(self, body: bytes, **_: Any) -> tuple[int, Any]:
-        given = json.loads(body)
+        given = {name: value for name, value in json.loads(body).items() if value}  # as protobuf's JSON leaves out ""
         made = models.V2beta1Pipeline(pipeline_id=new_id(), created_at=NOW, **known(models.V2beta1Pipeline, given))
         self.pipelines[made.pipeline_id] = made
         return 200, made
@@ -112,7 +122,8 @@ class Backend:
         return 200, models.V2beta1ListExperimentsResponse(experiments=found or None, total_size=len(found))
 
     def _create_experiment(self, body: bytes, **_: Any) -> tuple[int, Any]:
-        given = known(models.V2beta1Experiment, json.loads(body))
+        sent = {name: value for name, value in json.loads(body).items() if value}
+        given = known(models.V2beta1Experiment, sent)
         if self.multi_user and not given.get("namespace"):
             return 400, {"code": 3, "message": "Namespace is empty: invalid input"}
         made = models.V2beta1Experiment(experiment_id=new_id(), created_at=NOW, **given)
@@ -125,41 +136,32 @@ class Backend:
         values = given["runtime_config"].get("parameters", {})
         if problem := mistaken(version.pipeline_spec, values):
             return 400, {"code": 3, "message": f"Failed to create a new run: {problem}", "details": []}
-        made = models.V2beta1Run(
-            run_id=new_id(),
-            experiment_id=given["experiment_id"],
-            display_name=given["display_name"],
-            created_at=NOW,
-            state="PENDING",
-            pipeline_version_reference=models.V2beta1PipelineVersionReference(**given["pipeline_version_reference"]),
-            runtime_config=models.V2beta1RuntimeConfig(**known(models.V2beta1RuntimeConfig, given["runtime_config"])),
-        )
-        self.runs[made.run_id] = made
-        return 200, made
+        run_id = new_id()
+        ours = {
+            "run_id": run_id,
+            "experiment_id": given["experiment_id"],
+            "display_name": given["display_name"],
+            "pipeline_version_reference": given["pipeline_version_reference"],
+            "runtime_config": known_as_sent(models.V2beta1RuntimeConfig, given["runtime_config"]),
+        }
+        self.reports[run_id] = [{**report, **ours} for report in recordings.reports(self.recording)]
+        for report in self.reports[run_id]:
+            for task in report.get("run_details", {}).get("task_details", []):
+                task["run_id"] = run_id
+        self.runs[run_id] = self.reports[run_id][0]
+        return 200, self.runs[run_id]
 
     def _list_runs(self, query: dict[str, str], **_: Any) -> tuple[int, Any]:
         found = list(self.runs.values())[::-1][: int(query.get("page_size", 10))]
-        return 200, models.V2beta1ListRunsResponse(runs=found or None, total_size=len(self.runs))
+        return 200, {**({"runs": found} if found else {}), "total_size": len(self.runs)}
 
     def _get_run(self, run_id: str, **_: Any) -> tuple[int, Any]:
         if run_id not in self.runs:
-            return 404, {"code": 5, "message": f"Run {run_id} not found"}
-        self.progress(self.runs[run_id])
+            return recordings.absent()
+        self.asked()
+        reports = self.reports[run_id]
+        self.runs[run_id] = reports.pop(0) if len(reports) > 1 else reports[0]
         return 200, self.runs[run_id]
-
-
-def task(name: str, state: str, parent: str = "root", *, error: str = "", seconds: int = 90) -> Any:
-    """Return a task of a run, as KFP describes it."""
-    started = NOW if state != "PENDING" else None
-    return models.V2beta1PipelineTaskDetail(
-        task_id=name,
-        display_name=name,
-        parent_task_id=parent or None,
-        state=state,
-        start_time=started,
-        end_time=NOW + timedelta(seconds=seconds) if state in ("SUCCEEDED", "FAILED") else None,
-        error=models.GoogleRpcStatus(code=2, message=error) if error else None,
-    )
 
 
 def mistaken(spec: dict[str, Any], values: dict[str, Any]) -> str:
@@ -182,6 +184,11 @@ def wanted(query: dict[str, str]) -> str:
     (predicate,) = json.loads(query["filter"])["predicates"]
     assert (predicate["operation"], predicate["key"]) in ((1, "display_name"), ("EQUALS", "display_name"))
     return str(predicate.get("stringValue") or predicate["string_value"])
+
+
+def known_as_sent(model: Any, given: dict[str, Any]) -> dict[str, Any]:
+    known(model, given)
+    return given
 
 
 def known(model: Any, given: dict[str, Any]) -> dict[str, Any]:
@@ -214,6 +221,7 @@ def serving(backend: Backend) -> Iterator[str]:
             backend.requests.append((self.command, parts.path))
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             time.sleep(backend.delay_s)
+            type_ = "application/json"
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             if backend.fault:
                 status, content = backend.fault
@@ -223,9 +231,15 @@ def serving(backend: Backend) -> Iterator[str]:
                 query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
                 kind = self.headers.get("Content-Type", "")
                 status, answer = backend.answer(self.command, parts.path, query, body, kind)
-                content = json.dumps(serialise(answer)).encode()
+                answer = serialise(answer)
+                backend.answered.append((parts.path, answer))
+                content = json.dumps(answer).encode()
+            if parts.path == "/":
+                # The user interface passes the API on and serves pages beside it; the API alone answers so.
+                status, content = (200, b"<!doctype html>") if backend.pages else (404, b"404 page not found\n")
+                type_ = "text/html" if backend.pages else "text/plain; charset=utf-8"
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", type_)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

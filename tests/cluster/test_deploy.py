@@ -1,25 +1,31 @@
-"""deploy, undeploy and diff with a kubectl that answers from a folder: what is asked of it, and what is said."""
+"""deploy and undeploy with a kubectl that answers from a folder: what is asked of it, and what is said."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kfp_server import Backend, Command
+from kubernetes_server import Kubernetes, pod
+from manifests import built
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, UnavailableError
 
 KUBECTL = """\
-#!/usr/bin/env python3
-import json, os, pathlib, subprocess, sys
+#!PYTHON -IS
+import json, os, pathlib, sys
 home = pathlib.Path(os.environ["FAKE_CLUSTER"])
 words = sys.argv[1:]
 state = json.loads((home / "state.json").read_text())
 if words[0] == "kustomize":
-    sys.exit(subprocess.run([state["kubectl"], *words]).returncode)
+    print((home / (pathlib.Path(words[1]).name + ".yaml")).read_text())
+    sys.exit()
 with (home / "calls").open("a") as calls:
     calls.write(" ".join(words) + "\\n")
 if state["down"]:
@@ -46,8 +52,6 @@ elif words[0] == "delete":
     print("deployment.apps/skeletonagent-agent deleted")
 elif words[0] == "rollout" and state["unready"]:
     sys.exit("error: timed out waiting for the condition")
-elif words[0] == "diff":
-    sys.exit(0)
 """
 KINDS = [
     ("apps", "StatefulSet"), ("policy", "PodDisruptionBudget"), ("autoscaling", "HorizontalPodAutoscaler"),
@@ -60,9 +64,9 @@ SECRETS = {
 
 
 class FakeCluster:
-    def __init__(self, home: Path, kubectl: str) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self.set(kubectl=kubectl, down=False, namespaces=["kubeflow"], secrets=SECRETS, kinds=KINDS, applied=False,
+        self.set(down=False, namespaces=["kubeflow"], secrets=SECRETS, kinds=KINDS, applied=False,
                  unready=False)  # fmt: skip
 
     def set(self, **state: Any) -> None:
@@ -78,16 +82,16 @@ class FakeCluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCluster:
-    from pipelines.cluster.kubectl import Kubectl
-
-    real = Kubectl("")._command[0]
     home = tmp_path / "fake"
     home.mkdir()
-    (home / "kubectl").write_text(KUBECTL)
+    for name in ("local", "gpu"):
+        (home / f"{name}.yaml").write_text(yaml.safe_dump_all(built(name)))
+    (home / "kubectl").write_text(KUBECTL.replace("PYTHON", sys.executable))
     (home / "kubectl").chmod(0o755)
     monkeypatch.setenv("FAKE_CLUSTER", str(home))
+    monkeypatch.setattr("pipelines.cluster.deploy.POLL_S", 0.02)
     monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
-    return FakeCluster(home, real)
+    return FakeCluster(home)
 
 
 def test_deploy_applies_waits_and_uploads_and_a_second_call_changes_nothing(
@@ -122,7 +126,7 @@ def test_dry_run_asks_neither_the_cluster_nor_kfp(command: Command, cluster: Fak
             {"secrets": {**SECRETS, "skeletonagent-agent": ["x"]}},
             "has no key SKELETONAGENT_AGENT_TOKEN; kubectl -n kubeflow patch secret skeletonagent-agent",
         ),
-        ({"unready": True}, "kubectl rollout: error: timed out waiting for the condition"),
+        ({"unready": True}, "skeletonagent-s3: not ready: timed out waiting for the condition"),
     ],
 )
 def test_what_is_missing_is_said_in_one_line(
@@ -130,11 +134,59 @@ def test_what_is_missing_is_said_in_one_line(
 ) -> None:
     cluster.set(**state)
     result = command("deploy")
-    assert isinstance(result.exception, InputError), result.output
+    assert isinstance(result.exception, InputError | UnavailableError), result.output
     assert message in str(result.exception) and "\n" not in str(result.exception)
     assert "--create-secrets" not in str(result.exception) or "has no key" not in str(result.exception)
     if "unready" not in state:
         assert " apply " not in cluster.calls, "something was applied before the mistake was found"
+
+
+CRASHED = {
+    "ready": False, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+    "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}},
+}  # fmt: skip
+UNPULLED = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "lab/agent:9"'}}}
+UNSCHEDULED = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available: 1 Insufficient cpu."}]
+RUNNING = {"ready": False, "restartCount": 0, "state": {"running": {"startedAt": "2026-11-29T06:00:00Z"}}}
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ({"main": CRASHED}, "CrashLoopBackOff: back-off 40s; its log ends: error: no bucket 'skeletonagent'"),
+        ({"main": UNPULLED, "phase": "Pending"}, 'ImagePullBackOff: Back-off pulling image "lab/agent:9"'),
+        (
+            {"conditions": UNSCHEDULED, "phase": "Pending", "requests": {"cpu": "4"}},
+            "Insufficient CPU: asks 4, the node has 2",
+        ),
+        ({"main": RUNNING}, "Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 503; its log ends"),
+    ],
+)
+def test_what_keeps_a_pod_from_being_ready_is_told(
+    command: Command, cluster: FakeCluster, cluster_of_pods: Kubernetes, shape: dict[str, Any], message: str
+) -> None:
+    cluster.set(unready=True)
+    labels = {"app.kubernetes.io/name": "skeletonagent-s3"}
+    cluster_of_pods.pods = [
+        pod(
+            "old",
+            labels={**labels, "controller-revision-hash": "1"},
+            main=UNPULLED,
+            created=datetime(2026, 1, 1, tzinfo=UTC),
+        ),
+        pod("skeletonagent-s3-0", labels={**labels, "controller-revision-hash": "2"}, **shape),
+    ]
+    cluster_of_pods.logs["skeletonagent-s3-0"] = "starting\nerror: no bucket 'skeletonagent'\n"
+    probe = {
+        "reason": "Unhealthy",
+        "type": "Warning",
+        "message": "Readiness probe failed: HTTP probe failed with statuscode: 503",
+    }
+    cluster_of_pods.events["skeletonagent-s3-0"] = [probe]
+    result = command("deploy")
+    assert isinstance(result.exception, UnavailableError), result.output
+    assert str(result.exception).startswith(f"skeletonagent-s3: not ready: skeletonagent-s3-0: {message}")
+    assert message in result.output and "old" not in result.output
 
 
 def test_a_kfp_that_is_not_there_is_found_before_anything_is_applied(command: Command, cluster: FakeCluster) -> None:
@@ -164,13 +216,6 @@ def test_undeploy_leaves_data_and_secrets(command: Command, cluster: FakeCluster
     deleted = (cluster.home / "deleted.yaml").read_text()
     assert "kind: Deployment" in deleted
     assert "kind: PersistentVolumeClaim" not in deleted and "kind: Secret\n" not in deleted
-
-
-def test_diff_says_what_deploy_would_change(command: Command, cluster: FakeCluster) -> None:
-    assert "no difference" in command("diff").output
-    assert "would be uploaded" in command("diff").output
-    assert command("deploy").exit_code == 0
-    assert ": uploaded" in command("diff").output
 
 
 def test_without_kubectl(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

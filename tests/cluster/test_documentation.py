@@ -9,8 +9,8 @@ import pytest
 from manifests import of_kind
 from test_monitoring import dashboard
 
+from components.runtime.experiments import presets
 from pipelines.cluster import api
-from pipelines.parameters import presets
 from pipelines.platform import SECRETS
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 from driver import Driver
-from kfp import compiler
 from small_experiment import CONFIG, write_pickle
 
 from components.contracts import report
 from components.runtime.task import image
 from pipelines.cluster.artifacts import locate
+from pipelines.cluster.package import write_package
 from pipelines.cluster.replay import Target, make_replay
 from pipelines.dag import make_pipeline
 from pipelines.images import STAGES, image_references
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("executors")]
 
 def compiled(pipeline: Any, folder: Path) -> dict[str, Any]:
     file = folder / "pipeline.yaml"
-    compiler.Compiler().compile(pipeline, str(file))
+    write_package(pipeline, file, {}, label="test")
     document: dict[str, Any] = next(yaml.safe_load_all(file.read_text().replace("python3 -m", f"{sys.executable} -m")))
     return document
 
@@ -98,4 +98,4 @@ def test_a_replayed_task_gives_the_same_bytes(
 def test_a_report_was_made(whole: tuple[Driver, Path]) -> None:
     _, folder = whole
     (path,) = folder.glob("**/evaluate/report")
-    assert report.open(path).metrics["headline"]["streams"] == ["j"]
+    assert report.open(path).metrics.headline.streams == ["j"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,25 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.kubernetes import kubernetes_executor_config_pb2 as kubernetes_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
-from manifests import NAMES, of_kind
+from kubernetes.utils.quantity import parse_quantity
+from manifests import NAMES, of_kind, pod_specs
 
 from components.contracts.errors import InputError
+from pipelines.cluster.overlay import load_overlay
+from pipelines.cluster.package import compile_package
 from pipelines.cluster.replay import Target, make_replay
-from pipelines.dag import make_pipeline
 from pipelines.images import STAGES, image_references
-from pipelines.platform import CONFIG_MAP, SECRETS, STAGE_LABEL, Cluster
+from pipelines.platform import CONFIG_MAP, RESOURCES, SECRETS, STAGE_LABEL, Cluster, Resources
 
 Document = dict[str, Any]
 DIGEST = "registry.example/lab/train@sha256:" + "a" * 64
+CLUSTER = Cluster(image_references([f"train={DIGEST}"], "7.1"), {"train": Resources("6", "20Gi")})
 
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Document, Document]:
     file = tmp_path_factory.mktemp("ir") / "pipeline.yaml"
-    cluster = Cluster(image_references([f"train={DIGEST}"], "7.1"), train_cpu="6", train_memory="20Gi")
-    compiler.Compiler().compile(make_pipeline(2, cluster), str(file))
+    compile_package(file, rounds=2, cluster=CLUSTER)
     spec, platform = yaml.safe_load_all(file.read_text())
     return spec, platform
 
@@ -89,7 +92,7 @@ def test_training_gets_its_devices_memory_and_place(documents: tuple[Document, D
 def test_settings_of_kubernetes_name_parameters_that_their_pipeline_has(documents: tuple[Document, Document]) -> None:
     """A reference to nothing compiles, and fails on the cluster; within a loop KFP makes such ones."""
     spec, _ = documents
-    inputs = spec["components"]["comp-stream-rounds"]["inputDefinitions"]["parameters"]
+    inputs = spec["components"]["comp-for-loop-1"]["inputDefinitions"]["parameters"]
     for label, (_, settings) in executors(documents).items():
         named = re.findall(r"'componentInputParameter': '([^']+)'", str(settings))
         assert set(named) <= inputs.keys(), label
@@ -99,7 +102,7 @@ def test_settings_of_kubernetes_name_parameters_that_their_pipeline_has(document
 
 def test_secrets_come_by_reference_and_only_where_they_are_needed(documents: tuple[Document, Document]) -> None:
     needed = {
-        "configure": set(),
+        "configure": {"skeletonagent-s3"},  # an experiment may be in the bucket
         "evaluate": set(),
         "preprocess": {"skeletonagent-s3"},
         "train": {"skeletonagent-s3"},
@@ -154,7 +157,7 @@ def test_every_parameter_has_a_description_and_all_but_two_a_default(documents: 
 
 
 def test_tasks_are_named_for_people(documents: tuple[Document, Document]) -> None:
-    tasks = documents[0]["components"]["comp-stream-rounds"]["dag"]["tasks"]
+    tasks = documents[0]["components"]["comp-for-loop-1"]["dag"]["tasks"]
     names = {task["taskInfo"]["name"] for task in tasks.values()}
     assert names == {"train round 1", "train round 2", "agent round 1"}
 
@@ -165,14 +168,43 @@ def test_a_repeated_task_asks_for_the_same_as_in_the_pipeline(
 ) -> None:
     target = Target(name, "j", 1, 2, ("j", "b"))
     uris = {need: f"s3://lab/{need.name}-{need.stream}" for need in target.needs()}
-    cluster = Cluster(image_references([f"train={DIGEST}"], "7.1"), train_cpu="6", train_memory="20Gi")
-    compiler.Compiler().compile(make_replay(target, uris, cluster), str(tmp_path / "replay.yaml"))
+    compiler.Compiler().compile(make_replay(target, uris, CLUSTER), str(tmp_path / "replay.yaml"))
     spec, platform = yaml.safe_load_all((tmp_path / "replay.yaml").read_text())
     label = f"exec-{name}"
-    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
-    container = spec["deploymentSpec"]["executors"][label]["container"]
+    again = "exec-evaluate-stored" if name == "evaluate" else label
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][again]
+    container = spec["deploymentSpec"]["executors"][again]["container"]
     before, before_settings = executors(documents)[label]
     assert container["image"] == before["image"]
     assert container["resources"] == before["resources"]
-    for key in ("secretAsEnv", "configMapAsEnv", "emptyDirMounts", "activeDeadlineSeconds", "podMetadata"):
+    store = () if name == "evaluate" else ("secretAsEnv", "configMapAsEnv")  # which then reads the object store itself
+    for key in (*store, "emptyDirMounts", "activeDeadlineSeconds", "podMetadata"):
         assert settings.get(key) == before_settings.get(key), key
+    importers = [task for task in spec["root"]["dag"]["tasks"].values() if "importer" in task["componentRef"]["name"]]
+    assert len(importers) == len([need for need in target.needs() if name != "evaluate"])
+    for task in importers:
+        assert task["taskInfo"]["name"].startswith("importer"), "KFP does not find the output of one with another name"
+
+
+def test_every_overlay_says_what_each_stage_asks_for() -> None:
+    for name in NAMES:
+        assert load_overlay(name).cluster.resources.keys() == RESOURCES.keys(), name
+
+
+def test_the_local_overlay_fits_two_cores_and_6_gib_beside_kfp() -> None:
+    """KFP asks for 0.55 CPU; the services of the overlay, and what runs at once of two streams, get the rest."""
+    asked = load_overlay("local").cluster.resources
+    services = [container for _, spec in pod_specs("local") for container in spec["containers"]]
+    for resource, limit in (("cpu", Decimal(2) - Decimal("0.55")), ("memory", Decimal(6 * 2**30))):
+        standing = sum(parse_quantity(each["resources"]["requests"][resource]) for each in services)
+        at_once = [
+            2 * ["train"],
+            ["preprocess", "agent"],
+            2 * ["agent"],
+            ["evaluate"],
+            ["configure"],
+            ["train-job", "train", "train"],
+        ]
+        for stages in at_once:
+            tasks = sum(parse_quantity(getattr(asked[stage], resource)) for stage in stages)
+            assert standing + tasks <= limit, (resource, stages)

@@ -14,10 +14,10 @@ from kfp_server import Backend, Command
 from components.contracts.artifact import Schema, seal
 from components.contracts.config import parse_experiment
 from components.contracts.errors import InputError
-from pipelines.parameters import presets
+from components.runtime.experiments import presets
 
 SUBMIT = ("submit", "--data", "s3://lab/my.pkl", "--config", "nw_ucla_quick", "--streams", "j,b", "--no-follow")
-EXPERIMENT = parse_experiment(presets()["nw_ucla_quick"], "quick", {"streams": ["j", "b"]})
+EXPERIMENT = parse_experiment(presets()["nw_ucla_quick"].read_text(), "quick", {"streams": ["j", "b"]})
 
 
 def put(root: Path, run: str, task: str, kind: str, about: dict[str, Any], note: str = "") -> Path:
@@ -52,7 +52,7 @@ def run_id(command: Command) -> str:
 def submitted(backend: Backend) -> tuple[dict[str, Any], Any]:
     """Return the pipeline of the newest run, and the run."""
     run = list(backend.runs.values())[-1]
-    version = backend.versions[run.pipeline_version_reference.pipeline_version_id]
+    version = backend.versions[run["pipeline_version_reference"]["pipeline_version_id"]]
     spec = version.pipeline_spec
     return spec.get("pipeline_spec", spec), run
 
@@ -76,7 +76,7 @@ def test_a_round_is_repeated_around_the_artifacts_of_its_run(
         str(folder / path)
         for path in ("preprocess/0b6f/dataset", "agent-b/0b6f/constraints", "train-1-b/0b6f/checkpoint")
     )
-    values = run.runtime_config.parameters
+    values = run["runtime_config"]["parameters"]
     assert values["gpus"] == "4" and values["node_selector"] == {"nvidia.com/gpu.present": "true"}
     assert json.loads(values["stage"]) == EXPERIMENT.stage_train("b").model_dump(mode="json")
     (task,) = (t for t in spec["root"]["dag"]["tasks"].values() if t["componentRef"]["name"] == "comp-train")
@@ -87,9 +87,9 @@ def test_what_the_run_was_given_counts_more_than_the_overlay(command: Command, b
     run_id = command(*SUBMIT, "--param", "data_sha256=ab", "--overlay", "gpu", "--param", "gpus=4").output.split()[-1]
     inputs = ("--input", "dataset=s3://a/dataset", "--input", "constraints=s3://a/constraints")
     assert command("replay", "train", "--run", run_id, *inputs, "--overlay", "gpu", "--no-follow").exit_code == 0
-    assert submitted(backend)[1].runtime_config.parameters["gpus"] == "4"
+    assert submitted(backend)[1]["runtime_config"]["parameters"]["gpus"] == "4"
     assert command("replay", "preprocess", "--run", run_id, "--no-follow").exit_code == 0
-    values = submitted(backend)[1].runtime_config.parameters
+    values = submitted(backend)[1]["runtime_config"]["parameters"]
     assert (values["data"], values["data_sha256"]) == ("s3://lab/my.pkl", "ab") and "gpus" not in values
 
 

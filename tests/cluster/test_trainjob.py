@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp import compiler
 from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
 from kubernetes import client
 from manifests import of_kind
@@ -23,9 +22,9 @@ from components.contracts.errors import InputError
 from components.train.distributed import trainjob
 from components.train.round import Round
 from pipelines.cluster.overlay import load_overlay
-from pipelines.dag import make_pipeline
+from pipelines.cluster.package import compile_package
 from pipelines.images import image_references
-from pipelines.platform import Cluster, Trainer
+from pipelines.platform import Cluster, TrainingKind
 
 NODES = trainjob.Nodes(2, 4, "nvidia.com/gpu", "8", "32Gi", "registry.example/train@sha256:" + "0" * 64)
 STAGE = parse_experiment(CONFIG, "small").stage_train("b")
@@ -56,7 +55,7 @@ def test_the_job_runs_in_the_runtime_that_the_overlay_brings() -> None:
     assert runtime["apiVersion"] == f"{trainjob.GROUP}/{trainjob.VERSION}"
     (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
-    assert job["name"] == container["name"] == trainjob.CONTAINER, "the trainer's step and its container are so named"
+    assert job["name"] == container["name"] == "node", "the trainer's step and its container are so named"
     (role,) = of_kind("gpu", "Role")
     (rule,) = role["rules"]
     assert (rule["apiGroups"], rule["resources"]) == ([trainjob.GROUP], [trainjob.PLURAL])
@@ -104,14 +103,14 @@ def test_the_bucket_is_that_of_the_overlay() -> None:
 
 def test_the_pipeline_with_trainjobs(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
-    cluster = Cluster(image_references([], None), trainer=Trainer.TORCHJOB, nodes=2)
-    compiler.Compiler().compile(make_pipeline(2, cluster), str(file))
+    cluster = Cluster(image_references([], None), trainer=TrainingKind.TRAINJOB, nodes=2)
+    compile_package(file, rounds=2, cluster=cluster)
     spec, platform = yaml.safe_load_all(file.read_text())
     container = spec["deploymentSpec"]["executors"]["exec-train-job"]["container"]
     environment = {item["name"]: item["value"] for item in container["env"]}
     assert trainjob.Nodes.read(2, "4", "nvidia.com/gpu", environment).image == container["image"]
     assert "accelerator" not in container["resources"], "the task only waits; the nodes have the GPUs"
-    tasks = spec["components"]["comp-stream-rounds"]["dag"]["tasks"]
+    tasks = spec["components"]["comp-for-loop-1"]["dag"]["tasks"]
     assert tasks["train-job"]["inputs"]["parameters"]["gpus"] == {"componentInputParameter": "gpus"}
     assert tasks["train-job"]["inputs"]["parameters"]["nodes"]["runtimeValue"]["constant"] == 2
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train-job"]
@@ -120,11 +119,11 @@ def test_the_pipeline_with_trainjobs(tmp_path: Path) -> None:
 
 def test_an_overlay_chooses_the_trainer(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("namespace: lab\n")
-    (tmp_path / "compile.yaml").write_text("trainer: torchjob\nnodes: 3\n")
+    (tmp_path / "compile.yaml").write_text("trainer: trainjob\nnodes: 3\n")
     cluster = load_overlay(str(tmp_path)).cluster
-    assert (cluster.trainer, cluster.nodes) == (Trainer.TORCHJOB, 3)
+    assert (cluster.trainer, cluster.nodes) == (TrainingKind.TRAINJOB, 3)
     (tmp_path / "compile.yaml").write_text("trainer: rocket\n")
-    with pytest.raises(InputError, match=r"trainer: Input should be 'pod' or 'torchjob' \(found 'rocket'\)"):
+    with pytest.raises(InputError, match=r"trainer: Input should be 'pod' or 'trainjob' \(found 'rocket'\)"):
         load_overlay(str(tmp_path))
 
 

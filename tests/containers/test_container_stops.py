@@ -88,11 +88,11 @@ def test_the_service(images: DockerClient) -> None:
 
 
 def test_the_command_that_started_them(images: DockerClient, tmp_path: Path) -> None:
-    """SIGTERM ends ``pipelines compose``, and its containers and network with it."""
+    """SIGTERM ends a run through a bucket, and its containers and network with it."""
     root = tmp_path / "runs"
-    words = [sys.executable, "-m", "pipelines", "compose", "--to", "s3://lab/trial", "--root", str(root)]
+    words = [sys.executable, "tests/containers/bucket_run.py", "--to", "s3://lab/trial", "--root", str(root)]
     command = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(tmp_path / "pid"), *words]
-    mine = {"label": f"{LABEL}=compose {root / 'demo'}"}
+    mine = {"label": f"{LABEL}=bucket {root / 'demo'}"}
     with subprocess.Popen(beside_a_server(images, command), cwd=ROOT) as running:
         wait_for(lambda: len(images.containers.list(filters=mine)) == 2 or running.poll() is not None, "a stage runs")
         assert running.poll() is None

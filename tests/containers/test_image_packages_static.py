@@ -30,6 +30,9 @@ print(1000000)
 
 def script(name: str) -> ModuleType:
     """Import a script of docker/, which is no package."""
+    folder = str(ROOT / "docker")  # where a script finds its neighbours, when it is run
+    if folder not in sys.path:
+        sys.path.append(folder)
     specification = importlib.util.spec_from_file_location(f"docker_{name}", ROOT / "docker" / f"{name}.py")
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)

@@ -16,6 +16,7 @@ from components.contracts.config import Experiment
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import ClassConstraint, Constraints, Provenance
 from components.contracts.history import EpochRecord
+from components.contracts.metrics import Data, Headline, Metrics
 from components.contracts.report import Report
 from components.contracts.scores import Scores
 
@@ -90,9 +91,26 @@ def write_scores(path: Path, variant: int = 0) -> None:
     scores.write(path, made, made_from=MADE_FROM, config=EXPERIMENT.stage_train("j"))
 
 
+def made_metrics(variant: int = 0, top1: float = 0.5) -> Metrics:
+    measures = {"top1": top1, "top5": 1.0, "mean_class": 0.5}
+    split = {"train_split": "train", "test_split": "test", "test_samples": 2}
+    return Metrics(
+        name="made",
+        description=f"variant {variant}",
+        data=Data(layout="ntu25", classes=["a", "b"], protocol="p", protocol_label="p", **split),
+        headline=Headline(round=1, streams=["j"], weights=[1.0], correct=1, **measures),
+        streams=[],
+        ensembles=[],
+        confusion=[[1, 0], [1, 0]],
+        confused_pairs=[],
+        classes=[],
+        constraints=[],
+        history={},
+    )
+
+
 def write_report(path: Path, variant: int = 0) -> None:
-    metrics = {"headline": {"round": 1, "streams": ["j"], "top1": 0.5}, "variant": variant}
-    page = Report(f"<!doctype html><title>é {variant}</title>", metrics)
+    page = Report(f"<!doctype html><title>é {variant}</title>", made_metrics(variant))
     report.write(path, page, made_from=MADE_FROM, config=EXPERIMENT.stage_evaluate())
 
 

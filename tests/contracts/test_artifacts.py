@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_artifacts import EPOCH, EXPERIMENT, KINDS, MADE_FROM, Kind
+from made_artifacts import EPOCH, EXPERIMENT, KINDS, MADE_FROM, Kind, made_metrics
 
 from components.contracts import artifact, checkpoint, confusion, constraints, dataset, report, scores
 from components.contracts.artifact import MANIFEST, Schema, digest, digest_of
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 every_file = pytest.mark.parametrize(
@@ -129,7 +129,7 @@ class TestRoundTrip:
         KINDS[5].write(tmp_path / "r", 7)
         opened = report.open(tmp_path / "r")
         assert opened.html == "<!doctype html><title>é 7</title>"
-        assert opened.metrics["variant"] == 7
+        assert opened.metrics.description == "variant 7"
 
     @every_kind
     def test_manifest_says_what_it_was_made_from(self, made: Path, kind: Kind) -> None:
@@ -257,7 +257,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(kind.module, "seal", fail)
-        with pytest.raises((OSError, InputError), match="No space left"):
+        with pytest.raises((OSError, ResourceError), match="No space left"):
             kind.write(tmp_path / "target")
         assert list(tmp_path.iterdir()) == []
 
@@ -271,7 +271,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(artifact, "sha256_file", fail)
-        with pytest.raises((OSError, InputError), match="No space left"):
+        with pytest.raises((OSError, ResourceError), match="No space left"):
             kind.write(made, 1)
         monkeypatch.undo()
         kind.module.open(made)
@@ -345,7 +345,10 @@ class TestContradictions:
                 confusion.write(tmp_path / "c", made, made_from={}, config=EXPERIMENT.stage_train("j"))
 
     def test_report_with_nan(self, tmp_path: Path) -> None:
-        page = report.Report("", {"headline": {"round": 1, "streams": [], "top1": float("nan")}})
+        with pytest.raises(ValueError, match="finite number"):
+            made_metrics(top1=float("nan"))
+        headline = made_metrics().headline.model_copy(update={"top1": float("nan")})
+        page = report.Report("", made_metrics().model_copy(update={"headline": headline}))
         with pytest.raises(ValueError, match="not JSON compliant"):
             report.write(tmp_path / "r", page, made_from={}, config=EXPERIMENT.stage_evaluate())
         assert list(tmp_path.iterdir()) == []

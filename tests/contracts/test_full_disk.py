@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from made_artifacts import KINDS, Kind
 
-from components.contracts.errors import InputError
+from components.contracts.errors import ResourceError
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -15,7 +15,7 @@ from components.contracts.errors import InputError
 def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk: Path, kind: Kind, left: int) -> None:
     """With ``left`` bytes free, the first file does not fit, or a later one."""
     fill(small_disk / "filler", left)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(ResourceError) as refused:
         for variant in range(4):
             kind.write(small_disk / f"artifact{variant}", variant)
     assert "cannot be written: " in str(refused.value) and "\n" not in str(refused.value)

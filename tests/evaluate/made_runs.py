@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from components.contracts.config import Experiment
 from components.contracts.confusion import Confusion
 from components.contracts.constraints import ClassConstraint, Constraints, Provenance
 from components.contracts.history import EpochRecord
+from components.contracts.metrics import Metrics
 from components.contracts.scores import Scores
 
 EPOCHS_PER_ROUND = 4
@@ -112,6 +114,16 @@ def make_run(
                 run.constraints[key] = folder / f"constraints-{stream}-{number}"
                 write_constraints(run.constraints[key], made, stream, number)
     return run
+
+
+def numbers(path: Path) -> dict[str, Any]:
+    """What stands in the ``metrics.json`` of a report, as another program would read it."""
+    found: dict[str, Any] = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def typed(found: dict[str, Any]) -> Metrics:
+    return Metrics.model_validate(found)
 
 
 def write_constraints(path: Path, made: Experiment, stream: str, number: int, *, answers: bool = True) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import Run, experiment, make_run, write_constraints
+from made_runs import Run, experiment, make_run, numbers, typed, write_constraints
 
 from components.contracts import report, scores
 from components.contracts.artifact import digest
 from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
+from components.contracts.metrics import Metrics
 from components.evaluate.core import evaluate
 from components.evaluate.kfp_outputs import kfp_outputs
 
@@ -28,14 +30,14 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return make_run(tmp_path_factory.mktemp("six"), made)
 
 
-def metrics_of(run: Run, output: Path) -> dict:
+def numbers_of(run: Run, output: Path) -> dict:
     evaluate(*run.arguments(output))
-    return report.open(output).metrics
+    return numbers(output)
 
 
 class TestNumbers:
     def test_streams_and_rounds(self, run: Run, tmp_path: Path) -> None:
-        metrics = metrics_of(run, tmp_path / "r")
+        metrics = numbers_of(run, tmp_path / "r")
         assert [(row["stream"], row["round"]) for row in metrics["streams"]] == [
             ("j", 1), ("j", 2), ("b", 1), ("b", 2)]  # fmt: skip
         for row in metrics["streams"]:
@@ -45,7 +47,7 @@ class TestNumbers:
             assert row["top5"] == 1.0
 
     def test_headline_is_the_weighted_ensemble_of_the_last_round(self, run: Run, tmp_path: Path) -> None:
-        metrics = metrics_of(run, tmp_path / "r")
+        metrics = numbers_of(run, tmp_path / "r")
         j, b = (scores.open(run.scores[stream, 2]) for stream in "jb")
         predicted = (j.probabilities + b.probabilities).argmax(1)
         headline = metrics["headline"]
@@ -56,7 +58,7 @@ class TestNumbers:
         assert np.sum(metrics["confusion"], axis=1).tolist() == [6, 6, 6, 6]
 
     def test_ensembles_of_every_round(self, run: Run, tmp_path: Path) -> None:
-        metrics = metrics_of(run, tmp_path / "r")
+        metrics = numbers_of(run, tmp_path / "r")
         rows = {(row["name"], row["round"]): row for row in metrics["ensembles"]}
         assert set(rows) == {(name, number) for name in ("configured", "published 2-stream") for number in (1, 2)}
         first, last = rows["configured", 1], rows["configured", 2]
@@ -64,7 +66,7 @@ class TestNumbers:
         assert metrics["gain"]["correct"] == round((last["top1"] - first["top1"]) * 24)
 
     def test_published_combinations(self, six: Run, tmp_path: Path) -> None:
-        rows = {row["name"]: row for row in metrics_of(six, tmp_path / "r")["ensembles"]}
+        rows = {row["name"]: row for row in numbers_of(six, tmp_path / "r")["ensembles"]}
         assert rows["published 2-stream"]["streams"] == ["j", "b"]
         assert rows["published 4-stream"]["streams"] == ["j", "b", "jm", "bm"]
         assert rows["published 4-stream"]["weights"] == [2, 2, 1, 1]
@@ -72,7 +74,7 @@ class TestNumbers:
         assert rows["published 6-stream"]["top1"] == rows["configured"]["top1"]
 
     def test_classes(self, run: Run, tmp_path: Path) -> None:
-        metrics = metrics_of(run, tmp_path / "r")
+        metrics = numbers_of(run, tmp_path / "r")
         counts = np.asarray(metrics["confusion"])
         for label, row in enumerate(metrics["classes"]):
             assert (row["label"], row["name"], row["samples"]) == (label, f"class {label}", 6)
@@ -82,7 +84,7 @@ class TestNumbers:
         assert sum(pair["count"] for pair in metrics["confused_pairs"]) == off_diagonal
 
     def test_what_the_agent_said(self, run: Run, tmp_path: Path) -> None:
-        told = {(entry["stream"], entry["round"]): entry for entry in metrics_of(run, tmp_path / "r")["constraints"]}
+        told = {(entry["stream"], entry["round"]): entry for entry in numbers_of(run, tmp_path / "r")["constraints"]}
         assert list(told) == [("", 0), ("j", 1), ("b", 1)]
         prior, answer = told["", 0], told["j", 1]
         assert prior["status"] == {"prior": 4}
@@ -96,20 +98,52 @@ class TestNumbers:
         assert (first["joints_added"], first["joints_removed"]) == (["left_hand"], ["left_shoulder"])
 
     def test_history_and_data(self, run: Run, tmp_path: Path) -> None:
-        metrics = metrics_of(run, tmp_path / "r")
+        metrics = numbers_of(run, tmp_path / "r")
         assert [record["epoch"] for record in metrics["history"]["j"]] == list(range(1, 9))
         assert metrics["data"]["protocol_label"] == "cross-subject"
         assert metrics["data"]["test_samples"] == 24
 
     def test_kfp_gets_plain_numbers(self, run: Run, tmp_path: Path) -> None:
-        metrics = metrics_of(run, tmp_path / "r")
-        shown = kfp_outputs(metrics)
+        metrics = numbers_of(run, tmp_path / "r")
+        shown = kfp_outputs(typed(metrics))
         assert shown.categories == ["class 0", "class 1", "class 2", "class 3"]
         assert shown.matrix == metrics["confusion"]
         assert shown.numbers["ensemble_top1"] == metrics["headline"]["top1"]
         assert {"j_round1_top1", "b_round2_top1", "gain_top1", "ensemble_top5"} <= set(shown.numbers)
         assert all(type(value) is float for value in shown.numbers.values())
         assert all(type(count) is int for row in shown.matrix for count in row)
+
+
+class TestMetricsFile:
+    """``metrics.json`` as its readers find it."""
+
+    def test_it_is_what_the_schema_says_and_sorted(self, run: Run, tmp_path: Path) -> None:
+        evaluate(*run.arguments(tmp_path / "r"))
+        text = (tmp_path / "r" / "metrics.json").read_text(encoding="utf-8")
+        found = json.loads(text)
+        assert Metrics.model_validate(found).model_dump(mode="json") == found
+        assert text == json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def test_one_of_schema_1_0_opens(self, run: Run, tmp_path: Path) -> None:
+        """It had no intervals, no calibration, no checks and nothing of the loop."""
+        found = numbers_of(run, tmp_path / "r")
+        for name in ("training", "checks", "calibration", "last", "without", "loop", "baselines", "groups", "advice"):
+            del found[name]
+        for row in (*found["streams"], *found["ensembles"]):
+            del row["interval"]
+        del found["headline"]["intervals"], found["headline"]["mean_average_precision"]
+        (tmp_path / "metrics.json").write_text(json.dumps(found))
+        opened = report.read_metrics(tmp_path / "metrics.json")
+        assert opened.headline.top1 == found["headline"]["top1"]
+        assert (opened.headline.intervals.top1.low, opened.headline.intervals.top1.high) == (0, 1)
+        assert kfp_outputs(opened).numbers["ensemble_top1"] == found["headline"]["top1"]
+
+    def test_a_damaged_one_is_refused_by_field(self, run: Run, tmp_path: Path) -> None:
+        found = numbers_of(run, tmp_path / "r")
+        found["headline"]["top1"] = "much"
+        (tmp_path / "metrics.json").write_text(json.dumps(found))
+        with pytest.raises(InputError, match=r"metrics\.json: not the metrics of a run: headline\.top1: "):
+            report.read_metrics(tmp_path / "metrics.json")
 
 
 class TestBytes:
@@ -138,14 +172,14 @@ class TestBytes:
 class TestPartialRuns:
     def test_one_stream_and_one_round(self, tmp_path: Path) -> None:
         made = experiment(streams=["k"], rounds=1)
-        metrics = metrics_of(make_run(tmp_path / "run", made), tmp_path / "r")
+        metrics = numbers_of(make_run(tmp_path / "run", made), tmp_path / "r")
         assert metrics["gain"] is None
         assert metrics["notices"] == []
         assert metrics["headline"]["top1"] == metrics["streams"][0]["top1"]
 
     def test_scores_alone_suffice(self, run: Run, tmp_path: Path) -> None:
         evaluate(run.experiment.stage_evaluate(), [run.scores["b", 2]], [], [], tmp_path / "r")
-        metrics = report.open(tmp_path / "r").metrics
+        metrics = numbers(tmp_path / "r")
         assert metrics["headline"]["streams"] == ["b"]
         assert metrics["streams"][0]["train_top1"] is None
         assert metrics["constraints"] == []
@@ -153,7 +187,7 @@ class TestPartialRuns:
     def test_missing_scores_are_said(self, run: Run, tmp_path: Path) -> None:
         paths = [run.scores["j", 1], run.scores["j", 2], run.scores["b", 1]]
         evaluate(run.experiment.stage_evaluate(), paths, [], [], tmp_path / "r")
-        metrics = report.open(tmp_path / "r").metrics
+        metrics = numbers(tmp_path / "r")
         assert metrics["headline"]["streams"] == ["j"]
         assert metrics["gain"] is None
         assert metrics["notices"] == [{"kind": "incomplete", "text": "stream b has no scores of round 2."}]
@@ -161,7 +195,7 @@ class TestPartialRuns:
     def test_an_unfinished_run_is_said(self, run: Run, tmp_path: Path) -> None:
         paths = [run.scores["j", 1], run.scores["b", 1]]
         evaluate(run.experiment.stage_evaluate(), paths, [], [], tmp_path / "r")
-        notices = report.open(tmp_path / "r").metrics["notices"]
+        notices = numbers(tmp_path / "r")["notices"]
         assert notices == [{"kind": "incomplete", "text": "scores are given up to round 1 of 2."}]
 
     def test_no_scores(self, run: Run, tmp_path: Path) -> None:
@@ -184,12 +218,12 @@ class TestNotices:
     def test_what_the_protocol_label_says(self, tmp_path: Path, label: str, kinds: list[str]) -> None:
         protocols = {"p": {"train": "train", "test": "test", "label": label}}
         made = experiment(streams=["j"], rounds=1, data__protocols=protocols, data__protocol="p")
-        metrics = metrics_of(make_run(tmp_path / "run", made), tmp_path / "r")
+        metrics = numbers_of(make_run(tmp_path / "run", made), tmp_path / "r")
         assert [notice["kind"] for notice in metrics["notices"]] == kinds
 
     def test_the_demo_is_called_synthetic(self, repository: Path, tmp_path: Path) -> None:
         made = load_experiment(repository / "pipelines" / "configs" / "demo.yaml")
-        metrics = metrics_of(make_run(tmp_path / "run", made, samples_per_class=2), tmp_path / "r")
+        metrics = numbers_of(make_run(tmp_path / "run", made, samples_per_class=2), tmp_path / "r")
         assert "synthetic" in [notice["kind"] for notice in metrics["notices"]]
 
 

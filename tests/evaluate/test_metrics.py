@@ -25,7 +25,8 @@ from components.contracts.accuracy import (
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
-from components.evaluate.measures.ensemble import PUBLISHED, Fused, align, fuse
+from components.evaluate.inputs import align
+from components.evaluate.measures.ensemble import PUBLISHED, Fused, fuse
 
 
 def made_scores(stream: str, *, samples: int = 12, classes: int = 4, seed: int = 0, skill: float = 1.0) -> Scores:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import Run, experiment, make_run, probabilities, write_constraints, write_dataset
+from made_runs import Run, experiment, make_run, numbers, probabilities, typed, write_constraints, write_dataset
 from rich.console import Console
-from test_evaluate_cli import shell
+from test_evaluate_cli import invoked
 
 from components.contracts import report, scores
 from components.contracts.errors import InputError
@@ -21,7 +21,7 @@ from components.evaluate.core import evaluate
 from components.evaluate.dumps import import_scores, read_dump
 from components.evaluate.report.comparison import compare, open_run
 from components.evaluate.report.story import story
-from components.evaluate.report.terminal import tell
+from components.evaluate.report.terminal import print_report
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def metrics_of(run: Run, output: Path, **more: Any) -> dict[str, Any]:
     evaluate(*run.arguments(output), **more)
-    return report.open(output).metrics
+    return numbers(output)
 
 
 def statuses(metrics: dict[str, Any]) -> dict[str, str]:
@@ -56,7 +56,7 @@ class TestChecks:
         packed = write_dataset(tmp_path / "d", run, leaks=3, untrained=1)
         metrics = metrics_of(run, tmp_path / "r", dataset=packed)
         assert (statuses(metrics)["Leaks"], statuses(metrics)["Training classes"]) == ("bad", "bad")
-        answer = story(metrics)[-1]
+        answer = story(typed(metrics))[-1]
         assert answer.status == "bad"
         assert "3 of 24 test samples are byte-equal to a training sample" in answer.text
         assert "tested but never trained: class 3" in answer.text
@@ -138,7 +138,7 @@ class TestHeldOut:
     def test_the_terminal_says_what_was_learnt(self, run: Run, tmp_path: Path) -> None:
         metrics = metrics_of(self.brought(run, tmp_path, {"j": "H", "b": "H"}), tmp_path / "r")
         console = Console(record=True, width=200, file=StringIO())
-        tell(metrics, console)
+        print_report(typed(metrics), console)
         said = " ".join(console.export_text().split())
         assert "With weights learnt from 40 held-out training samples (j 0.50, b 0.50) it is" in said
         assert "learnt from 40 held-out training samples" in said.partition("Calibration error")[2]
@@ -175,7 +175,7 @@ class TestLoop:
             write_constraints(told[stream, 1], run.experiment, stream, 1, answers=False)
         metrics = metrics_of(replace(run, constraints=told), tmp_path / "r")
         assert metrics["loop"]["told"] == 0
-        answer = story(metrics)[3].text
+        answer = story(typed(metrics))[3].text
         assert answer.startswith("The guidance gained nothing: the agent said nothing new")
 
 
@@ -261,8 +261,8 @@ class TestCompare:
         folder.mkdir()
         for name in ("metrics.json", "predictions.npz"):
             (folder / name).write_bytes((reports["strong"] / name).read_bytes())
-        done = shell("compare", reports["weak"], folder)
-        assert done.returncode == 0, done.stderr
+        done = invoked("compare", reports["weak"], folder)
+        assert done.exit_code == 0, done.output
         assert "Yes, B is better than A" in done.stdout.splitlines()[0]
 
     def test_other_samples_are_refused(self, reports: dict[str, Path], run: Run, tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import pickle
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from components.runtime.cli import run as run_application
+from pipelines.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("raise left hand", "raise right hand", "raise both hands")
@@ -25,13 +32,31 @@ data:
 model: {{width: 8, blocks: 2, inflate_at: [1], subsets: 4}}
 train: {{epochs: 2, batch: 12, frames: 16, test_clips: 1}}
 """
+STANDING = np.array(
+    [
+        *([0, 1.6, 0], [0, 1.4, 0], [0, 1.1, 0]),
+        *([0.2, 1.4, 0], [0.3, 1.1, 0], [0.3, 0.8, 0.1], [-0.2, 1.4, 0], [-0.3, 1.1, 0], [-0.3, 0.8, 0.1]),
+        *([0.1, 0.9, 0], [0.1, 0.5, 0], [0.1, 0.1, 0], [-0.1, 0.9, 0], [-0.1, 0.5, 0], [-0.1, 0.1, 0]),
+    ]
+)
+"""The joints of ``sbu15``."""
 HANDS = {"raise left hand": (5,), "raise right hand": (8,), "raise both hands": (5, 8)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over: its root, what it printed and logged, and its temporary folder, which was empty before."""
+
+    root: Path
+    result: subprocess.CompletedProcess[str]
+    log: str
+    temporary: Path
 
 
 def write_pickle(path: Path, *, joints: int = 15, frames: int = 12) -> Path:
     """Write 24 sequences of standing bodies that raise a hand."""
     random = np.random.default_rng(0)
-    body = random.normal(size=(joints, 3))
+    body = np.resize(STANDING, (joints, 3))
     annotations: list[dict[str, Any]] = []
     for number in range(24):
         label = number % len(CLASSES)
@@ -62,9 +87,26 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "pipelines", *map(str, arguments)]
 
 
-def pipelines(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def pipelines(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run ``python -m pipelines`` as a user does."""
-    return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(*arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+def said(*arguments: str | Path) -> tuple[int, str]:
+    """Run a command that ends before any task in this process; return its exit status and what stderr got.
+
+    A second is saved for each: KFP is imported once.
+    """
+    errors = io.StringIO()
+    before, sys.argv = sys.argv, ["pipelines", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(errors):
+            run_application(app)
+    except SystemExit as end:
+        return int(end.code or 0), errors.getvalue()
+    finally:
+        sys.argv = before
+    return 0, errors.getvalue()
 
 
 def cached(result: subprocess.CompletedProcess[str]) -> dict[str, int]:

@@ -27,6 +27,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file into which tasks write their events."""
     path = tmp_path / "events.jsonl"
     monkeypatch.setenv(events.VARIABLE, str(path))
+    monkeypatch.setattr("components.runtime.task._follow_starter", lambda: None)  # a thread that lasts as long as we do
     return path
 
 

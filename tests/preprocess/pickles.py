@@ -16,7 +16,10 @@ JOINTS = 15
 
 
 def config(**changes: Any) -> DataConfig:
-    """A two-class configuration of layout sbu15 without normalisation, one protocol train/test."""
+    """A two-class configuration of layout sbu15 without normalisation, one protocol train/test.
+
+    So few samples need not hold every class in every split.
+    """
     values: dict[str, Any] = {
         "layout": "sbu15",
         "classes": ["first", "second"],
@@ -24,6 +27,7 @@ def config(**changes: Any) -> DataConfig:
         "normalisation": "none",
         "protocols": {"plain": {"train": "train", "test": "test"}},
         "protocol": "plain",
+        "accept": ["class-without-training"],
     }
     return DataConfig.model_validate({**values, **changes})
 

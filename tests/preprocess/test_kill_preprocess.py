@@ -15,7 +15,7 @@ from pickles import annotation, config, content, dump, keypoints
 
 from components.contracts import dataset
 from components.contracts.artifact import digest
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.preprocess.core import preprocess
 
 START = """
@@ -23,7 +23,7 @@ import os, resource, signal, sys
 from pathlib import Path
 from pickles import config
 from components.contracts import artifact, dataset
-from components.contracts.errors import InputError
+from components.contracts.errors import SkeletonAgentError
 from components.preprocess.core import preprocess
 
 source, output = Path(sys.argv[1]), Path(sys.argv[2])
@@ -31,9 +31,9 @@ source, output = Path(sys.argv[1]), Path(sys.argv[2])
 def run():
     try:
         preprocess(source, config(), output)
-    except InputError as error:
+    except SkeletonAgentError as error:
         print(error)
-        sys.exit(2)
+        sys.exit(error.exit_status)
 """
 LOOP = "print('ready', flush=True)\nwhile True:\n    run()\n"
 LARGE_FILES = "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))\nrun()\n"
@@ -120,7 +120,7 @@ def test_a_file_that_must_not_grow(tmp_path: Path, whole: dict[str, bytes]) -> N
     largest = len(whole["keypoints.npy"])
     for limit in (0, largest // 2, largest - 1):
         done = run(LARGE_FILES, tmp_path / "in.pkl", tmp_path / "out", limit)
-        assert (done.returncode, done.stderr) == (2, "")
+        assert (done.returncode, done.stderr) == (ResourceError.exit_status, "")
         assert done.stdout == f"{tmp_path / 'out'}: cannot be written: File too large\n"
         assert {file.name for file in tmp_path.iterdir()} == {"in.pkl", "undisturbed"}
     assert run(LARGE_FILES, tmp_path / "in.pkl", tmp_path / "out", largest).returncode == 0
@@ -128,7 +128,7 @@ def test_a_file_that_must_not_grow(tmp_path: Path, whole: dict[str, bytes]) -> N
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, whole: dict[str, bytes], small_disk: Path) -> None:
-    with pytest.raises(InputError, match=r"out: cannot be written: No space left on device$"):
+    with pytest.raises(ResourceError, match=r"out: cannot be written: No space left on device$"):
         preprocess(tmp_path / "in.pkl", config(), small_disk / "out")
     assert list(small_disk.iterdir()) == []
 
@@ -136,7 +136,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, whole: dict[
 def test_a_full_disk_keeps_the_old_data_set(tmp_path: Path, whole: dict[str, bytes], small_disk: Path) -> None:
     preprocess(dump(tmp_path / "other.pkl", content()), config(), small_disk / "out")
     before = bytes_of(small_disk / "out")
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(ResourceError, match="No space left on device"):
         preprocess(tmp_path / "in.pkl", config(), small_disk / "out")
     assert bytes_of(small_disk / "out") == before and [file.name for file in small_disk.iterdir()] == ["out"]
 

@@ -14,7 +14,7 @@ from pickles import config
 from components.contracts.config import DataConfig
 from components.contracts.skeleton import load_layout
 from components.preprocess.normalise import align, normalise, rotation, to_body
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 
 NTU = load_layout("ntu25")
 GOLDEN_3D = ["1p_T70", "2p_T150", "2p_T260_swap"]

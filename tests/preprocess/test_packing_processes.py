@@ -17,11 +17,11 @@ from pickles import annotation, config, content, dump, keypoints
 from recordings import standing, text, tracked, write
 
 from components.contracts.config import DataConfig
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.preprocess.core import preprocess
+from components.preprocess.packing import CHUNK, prepared
 from components.preprocess.readers.pyskl import AnnotationPickle
-from components.preprocess.readers.source import Sample
-from components.preprocess.workers import CHUNK, prepared
+from components.preprocess.readers.samples import Sample
 
 NTU = {
     "layout": "ntu25",
@@ -30,6 +30,7 @@ NTU = {
     "normalisation": "body",
     "protocols": {"xsub": {"train": "xsub_train", "test": "xsub_val"}},
     "protocol": "xsub",
+    "accept": ["class-without-training", "joint-order"],
 }
 
 
@@ -86,7 +87,7 @@ class Deadly(AnnotationPickle):
 
 def test_a_killed_process_is_one_clear_line() -> None:
     records = [annotation("a"), annotation("deadly"), annotation("b")]
-    with pytest.raises(InputError, match="was killed: is there enough memory"):
+    with pytest.raises(ResourceError, match="was killed: is there enough memory"):
         list(prepared(Deadly(records, {}), config(), processes=2))
 
 
@@ -94,7 +95,7 @@ ENDLESS = """
 import itertools, os, sys
 from pickles import annotation, config
 from components.preprocess.readers.pyskl import AnnotationPickle
-from components.preprocess.workers import prepared
+from components.preprocess.packing import prepared
 
 class Endless(AnnotationPickle):
     expected = 0

@@ -17,7 +17,8 @@ from components.contracts import dataset
 from components.contracts.artifact import MANIFEST, sha256_file
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
-from components.preprocess.readers.source import LARGEST_SAMPLE, Sample, fault
+from components.preprocess.readers.faults import LARGEST_SAMPLE, fault
+from components.preprocess.readers.samples import Sample
 
 
 @pytest.fixture
@@ -51,9 +52,10 @@ def test_every_valid_sample_arrives_as_it_was(tmp_path: Path) -> None:
 
 
 NAN = keypoints(1)
-NAN[0, 2, 3, 1] = np.nan
+NAN[0, 2:8, 3, 1] = np.nan
 BAD = {
-    "NaN": (annotation("bad", points=NAN), "keypoint: 1 of 540 values are NaN, infinite or beyond float32"),
+    "NaN": (annotation("bad", points=NAN), "keypoint: joint 3 is NaN in 6 frames in a row, at most 5 are filled"),
+    "all NaN": (annotation("bad", points=keypoints(1) * np.float32(np.nan)), "keypoint: all values are zero"),
     "infinite": (annotation("bad", points=keypoints(1) * np.float32(np.inf)), "540 of 540 values are NaN"),
     "beyond float32": (annotation("bad", points=keypoints(1).astype(float) * 1e300), "beyond float32"),
     "no frame": (annotation("bad", points=keypoints(1, frames=0)), "keypoint: found no frame"),
@@ -64,7 +66,7 @@ BAD = {
     "dimensions": (annotation("bad", points=keypoints(1)[0]), "found shape 12×15×3, expected persons×frames"),
     "0-d array": (annotation("bad") | {"keypoint": np.array(3.0)}, "found shape scalar"),
     "text array": (annotation("bad", points=np.full((1, 2, JOINTS, 3), "x")), "found dtype <U1, expected numbers"),
-    "list": (annotation("bad") | {"keypoint": [[1.0]]}, "keypoint: found list, expected an array"),
+    "list": (annotation("bad") | {"keypoint": [[1.0]]}, "keypoint: found shape 1×1, expected persons×frames"),
     "label too large": (annotation("bad", 2), "label: found 2, expected 0 to 1"),
     "label negative": (annotation("bad", -1), "label: found -1, expected 0 to 1"),
     "label is text": (annotation("bad", "first"), "label: found str, expected an integer"),
@@ -143,14 +145,18 @@ def test_2d_records_need_score_and_image_size(tmp_path: Path, fields: Any, chang
     good = {"keypoint_score": np.ones((1, 12, 17)), "img_shape": np.array([340, 480])}
     value = {"split": {"train": ["a"], "test": ["b"]}, "annotations": [flat("a", **good), flat("b", **good)]}
     value["annotations"].append(flat("bad", **fields))
-    packed = run(tmp_path, value, layout="coco17", dimensions="2d+score", **changes)
+    accept = ["class-without-training", "shares-of-image"]
+    packed = run(tmp_path, value, layout="coco17", dimensions="2d+score", accept=accept, **changes)
     assert [skipped.sample_id for skipped in packed.skipped] == ["bad"] and reason in packed.skipped[0].reason
 
 
 WHOLE = {
     "not a dict": ([1, 2], "found a pickled list, expected a dict with 'split' and 'annotations'"),
-    "no split": ({"annotations": [annotation("a")]}, "split missing: found annotations"),
-    "neither": ({"data": 1}, "split and annotations missing: found data"),
+    "no split": (
+        {"annotations": [annotation("a")]},
+        "split: 'train' of protocol 'plain' is missing; found none (data.splits makes some)",
+    ),
+    "neither": ({"data": 1}, "annotations missing: found data"),
     "annotations of another kind": ({"split": {}, "annotations": {"a": 1}}, "annotations: found dict, expected a list"),
     "no annotation": ({"split": {}, "annotations": []}, "annotations: the list is empty"),
     "splits of another kind": (
@@ -167,7 +173,7 @@ WHOLE = {
     "split unknown": (content(test=["x", "y"]), "split 'test' of protocol 'plain': none of its 2 samples is usable"),
     "nothing usable": (
         {**content(), "annotations": [annotation(name, label=9) for name in "abcd"]},
-        "no usable sample; most frequent reason (4 times): label: found 9, expected 0 to 1",
+        "4 of 4 samples have labels outside of the classes: labels 9 to 9 found, 0 to 1 expected for 2 classes",
     ),
 }
 
@@ -224,9 +230,10 @@ def test_twins_across_splits_are_counted_and_said(tmp_path: Path, warnings_of: l
     }
     run(tmp_path, value, protocols=protocols)
     assert dataset.verify(tmp_path / "out").about["leaks"] == {"plain": 0, "leaky": 1, "same": 2}
-    assert [line for line in warnings_of if "byte-equal" in line] == [
-        "protocol leaky: 1 of 2 test samples (twin_test) are byte-equal to training ones (train): accuracy overstated",
-        "protocol same: 2 of 2 test samples (shared) are byte-equal to training ones (train): accuracy overstated",
+    assert [line.partition(";")[0] for line in warnings_of if "byte-equal" in line] == [
+        "leak: protocol leaky: 1 of 2 test samples (twin_test) are byte-equal to training ones (train): "
+        "accuracy overstated",
+        "leak: protocol same: 2 of 2 test samples (shared) are byte-equal to training ones (train): accuracy overstated",  # noqa: E501
     ]
 
 
@@ -260,7 +267,8 @@ def test_every_record_is_packed_or_skipped_once(
     records = good + [_record(seed, record) for seed, record in enumerate(drawn)]
     folder = tmp_path_factory.mktemp("stage")
     splits = {"train": ["t1"], "test": ["t2"], "named": named}
-    packed = run(folder, {"split": splits, "annotations": records}, normalisation="body", align=True)
+    accept = ["class-without-training", "labels-outside", "labels-from-1"]
+    packed = run(folder, {"split": splits, "annotations": records}, normalisation="body", align=True, accept=accept)
     listed = [skipped.position for skipped in packed.skipped if skipped.position >= 0]
     assert len(packed) + len(listed) == len(records) and len(set(listed)) == len(listed)
     kept = [record for position, record in enumerate(records) if position not in listed]

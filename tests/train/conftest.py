@@ -42,13 +42,13 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_constraints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("train") / "constraints"
     layout = load_layout(LAYOUT)
-    hands = (layout.number("left_hand"), layout.number("right_hand"))
+    hands = {"left": ("left_hand",), "right": ("right_hand",), "both": ("left_hand", "right_hand")}
     classes = tuple(
         constraints.ClassConstraint(
             label=label,
             name=name,
             description=f"moves {name}",
-            joints=hands,
+            joints=tuple(layout.number(hand) for hand in hands[name.split()[0]]),
             provenance=constraints.Provenance(status="prior", provider="test"),
         )
         for label, name in enumerate(CLASSES)

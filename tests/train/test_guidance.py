@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from train_helpers import experiment
+from train_helpers import experiment, run, train_on_two
 
 from components.contracts import checkpoint, constraints
 from components.contracts.errors import InputError
@@ -52,6 +53,51 @@ def test_weights_of_one_are_the_mask_and_others_are_not(
     )
     assert plain == one
     assert plain != half
+
+
+def uninformed(guidance: Path, path: Path) -> Path:
+    """What the agent writes where nobody was asked: all joints for every class."""
+    told = constraints.open(guidance)
+    unknown = constraints.Provenance(status="no-prior", provider="offline")
+    joints = tuple(range(len(load_layout(told.layout).joints)))
+    classes = tuple(entry.model_copy(update={"joints": joints, "provenance": unknown}) for entry in told.classes)
+    constraints.write(path, replace(told, classes=classes), made_from={}, config=experiment().stage_agent())
+    return path
+
+
+def test_constraints_that_say_nothing_have_no_loss(
+    tiny_dataset: Path,
+    tiny_constraints: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor are they trained on; the next round, with constraints, goes on from there."""
+    monkeypatch.setattr(logging.getLogger("skeletonagent"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    empty = uninformed(tiny_constraints, tmp_path / "empty")
+    first = train(tiny_dataset, empty, tmp_path / "1")
+    history = checkpoint.open(first.checkpoint).state.history
+    assert [record.loss_constraint for record in history] == [0.0]
+    for record in history:
+        assert record.loss == pytest.approx(record.loss_clean + record.loss_mixed + 0.5 * record.loss_alignment)
+    said = [line for line in caplog.messages if "trained without the constraint loss" in line]
+    assert len(said) == 1
+    opened = checkpoint.open(first.checkpoint)
+    assert "constraint.weight" in opened.model and "constraint.weight" not in opened.optimiser
+
+    second = train(tiny_dataset, tiny_constraints, tmp_path / "2", 2, first.checkpoint)
+    assert constraint_losses(second)[-1] > 0
+    opened = checkpoint.open(second.checkpoint)
+    assert "constraint.weight" in opened.optimiser
+
+
+def test_two_processes_do_without_it_as_one_does(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    what, empty = experiment(rounds=1, epochs=1, batch=21), uninformed(tiny_constraints, tmp_path / "empty")
+    two = train_on_two(what, tiny_dataset, empty, tmp_path / "two")
+    one = run(what, tiny_dataset, empty, tmp_path / "one")
+    losses = [checkpoint.open(made.checkpoint).state.history[0].loss for made in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
 def test_texts_of_another_dimension_train_but_do_not_mix(

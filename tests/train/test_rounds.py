@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from train_helpers import experiment
+from train_helpers import all_bytes, experiment, outputs, run, state_bytes
+from typer.testing import CliRunner
 
 from components.contracts import checkpoint, confusion, constraints, scores
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
-from components.train.core import Outputs, train_round
+from components.train.__main__ import app
+from components.train.core import Outputs
 from components.train.round import Round
-
-STATE_FILES = ("model.safetensors", "state.safetensors")
-
-
-def outputs(folder: Path) -> Outputs:
-    return Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
-
-
-def run(
-    tiny: Experiment, data: Path, guidance: Path, folder: Path, round_number: int = 1, stream: str = "j", **where: Path
-) -> Outputs:
-    made = outputs(folder)
-    stage = tiny.stage_train(stream)
-    train_round(Round(stage, stream, round_number, data, guidance, **where), made)
-    return made
-
-
-def state_bytes(made: Outputs) -> list[bytes]:
-    return [(made.checkpoint / name).read_bytes() for name in STATE_FILES]
-
-
-def all_bytes(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+from components.train.training.saves import save_path
 
 
 @pytest.fixture(scope="module")
@@ -72,51 +49,12 @@ def test_same_seed_same_bytes_other_seed_other_bytes(
     assert state_bytes(outputs(tmp_path / "a")) != state_bytes(outputs(tmp_path / "c"))
 
 
-def _shell(config: Path, data: Path, guidance: Path, folder: Path, resume: Path) -> subprocess.Popen[bytes]:
-    arguments = {"config": config, "dataset": data, "constraints": guidance, "output": folder, "resume": resume}
-    flags = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "components.train", "run", *flags], stderr=subprocess.PIPE, env=environment
-    )
-
-
-def _saved_epoch(resume: Path) -> int:
-    return max((checkpoint.open(path).state.epoch for path in resume.glob("epoch-*")), default=0)
-
-
-def test_killed_round_goes_on_and_ends_as_if_undisturbed(
-    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
-) -> None:
-    tiny = experiment(epochs=12).model_copy(update={"rounds": 1})
-    config = tmp_path / "tiny.yaml"
-    config.write_text(tiny.to_json(), encoding="utf-8")  # JSON is YAML
-    resume = tmp_path / "resume"
-    process = _shell(config, tiny_dataset, tiny_constraints, tmp_path / "killed", resume)
-    while _saved_epoch(resume) < 2 and process.poll() is None:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the round ended before it could be killed"
-    assert not (tmp_path / "killed" / "checkpoint").exists()
-    saved = _saved_epoch(resume)
-    assert 2 <= saved < 12
-
-    again = _shell(config, tiny_dataset, tiny_constraints, tmp_path / "killed", resume)
-    _, log = again.communicate()
-    assert again.returncode == 0
-    assert f"resuming after epoch {saved}" in log.decode()
-    assert not resume.exists()
-    undisturbed = _shell(config, tiny_dataset, tiny_constraints, tmp_path / "calm", tmp_path / "calm-resume")
-    undisturbed.communicate()
-    assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "calm")
-
-
 def test_saved_state_of_other_inputs_is_not_used(
     tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
 ) -> None:
     saved = checkpoint.open(whole.checkpoint)
     checkpoint.write(
-        tmp_path / "resume" / "epoch-000004", saved, made_from={"dataset": "other", "constraints": "other"}
+        save_path(tmp_path / "resume", 4, "0" * 12), saved, made_from={"dataset": "other", "constraints": "other"}
     )
     one_round = experiment().model_copy(update={"rounds": 1})
     made = run(one_round, tiny_dataset, tiny_constraints, tmp_path, resume=tmp_path / "resume")
@@ -125,6 +63,7 @@ def test_saved_state_of_other_inputs_is_not_used(
 
 def test_artifacts_say_what_happened(tiny_dataset: Path, tiny_constraints: Path, whole: Outputs) -> None:
     counted, scored = confusion.open(whole.confusion), scores.open(whole.scores)
+    assert counted.separability is not None and counted.separability.shape == (6, 20)
     assert counted.train.sum() == 42 and counted.validation.sum() == 18
     assert (counted.train.sum(axis=1) == 7).all()
     np.testing.assert_allclose(scored.probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -160,7 +99,7 @@ def test_class_balance_weighs_rare_classes_more(tiny_dataset: Path, tiny_constra
     from components.train.training.inputs import open_inputs
 
     stage = experiment(class_balance=True).stage_train("j")
-    trainer = _build_trainer(stage, open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
+    trainer = _build_trainer(stage, open_inputs(Round(stage, "j", 1, tiny_dataset, tiny_constraints)), "j")
     assert trainer.class_weights is not None
     np.testing.assert_allclose(trainer.class_weights, 1.0)
     labels = trainer.source.labels[trainer.samples]
@@ -185,8 +124,7 @@ class TestRefused:
         self, tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
     ) -> None:
         with pytest.raises(InputError, match="stream 'j' found, 'b' expected"):
-            where = {"previous": whole.checkpoint}
-            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2, "b", **where)
+            run(experiment(), tiny_dataset, tiny_constraints, tmp_path, 2, "b", previous=whole.checkpoint)
 
     def test_checkpoint_of_another_round(
         self, tiny_dataset: Path, tiny_constraints: Path, whole: Outputs, tmp_path: Path
@@ -223,8 +161,7 @@ class TestRefused:
 
 class TestShell:
     def test_help_explains(self) -> None:
-        command = [sys.executable, "-m", "components.train", "run", "--help"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        shown = CliRunner().invoke(app, ["run", "--help"], catch_exceptions=False).stdout
         for word in ("checkpoint", "confusion", "scores", "--resume", "OMP_NUM_THREADS", "Example"):
             assert word in shown
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+
 from components.contracts.config import Experiment
+from components.train.core import Outputs, train_round
+from components.train.distributed import torchrun
+from components.train.round import Round
+from components.train.training.saves import SavePlace
 
 CLASSES = ("left slow", "left fast", "right slow", "right fast", "both slow", "both fast")
 LAYOUT = "kinect20"
@@ -37,20 +39,45 @@ def experiment(*, rounds: int = 2, **train: object) -> Experiment:
     )
 
 
-def torchrun(
-    processes: int, what: Experiment, data: Path, guidance: Path, folder: Path, *more: object
-) -> subprocess.Popen[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "experiment.yaml"
-    config.write_text(what.to_json(), encoding="utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
-    given = {"config": config, "dataset": data, "constraints": guidance, "output": folder}
-    flags = [str(word) for name, value in given.items() for word in (f"--{name}", value)]
-    return subprocess.Popen(
-        [*launch, "-m", "components.train", "run", *flags, *map(str, more)],
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
+def train_on_two(tiny: Experiment, data: Path, guidance: Path, folder: Path, resume: Path | None = None) -> Outputs:
+    """Train the first round of stream j with two processes on the CPU, as a pod with two GPUs would."""
+    what = Round(tiny.stage_train("j"), "j", 1, str(data), str(guidance))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(Path(__file__).resolve().parents[2])
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        torchrun.train_on_all(2, what, output=str(folder), resume=str(resume) if resume else None)
+    return outputs(folder)
+
+
+STATE_FILES = ("model.safetensors", "state.safetensors")
+
+
+def outputs(folder: Path) -> Outputs:
+    return Outputs(folder / "checkpoint", folder / "confusion", folder / "scores")
+
+
+def run(
+    tiny: Experiment,
+    data: Path,
+    guidance: Path,
+    folder: Path,
+    round_number: int = 1,
+    stream: str = "j",
+    *,
+    previous: Path | None = None,
+    resume: Path | None = None,
+) -> Outputs:
+    made = outputs(folder)
+    stage = tiny.stage_train(stream)
+    place = SavePlace(resume) if resume else None
+    train_round(Round(stage, stream, round_number, data, guidance, previous), made, resume=place)
+    return made
+
+
+def state_bytes(made: Outputs) -> list[bytes]:
+    return [(made.checkpoint / name).read_bytes() for name in STATE_FILES]
+
+
+def all_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from textwrap import fill
 
+import numpy as np
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from components.contracts.constraints import ClassConstraint
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
+from components.runtime.drawing import plot_limbs
 
 _CRITICAL, _LIMB, _OTHER = "#c0392b", "#8a8f98", "#4a4f58"
 _LABEL_AT = 62.0
@@ -43,9 +45,8 @@ def draw(constraint: ClassConstraint, layout: Layout, output: Path) -> None:
     axes.set_ylim(-6, 186)
     figure.suptitle(constraint.name, fontweight="bold", parse_math=False)
     places = [_positions()[joint] for joint in layout.joints]
-    for child, parent in layout.edges:
-        (x0, y0), (x1, y1) = places[child], places[parent]
-        axes.plot([x0, x1], [y0, y1], color=_LIMB, linewidth=2, zorder=1)
+    every = np.ones(len(places), dtype=bool)
+    plot_limbs(axes, np.asarray(places), every, layout, color=_LIMB, linewidth=2, zorder=1)
     for joint, (x, y) in enumerate(places):
         critical = joint in constraint.joints
         axes.scatter([x], [y], s=90 if critical else 22, color=_CRITICAL if critical else _OTHER, zorder=2)

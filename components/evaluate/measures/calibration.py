@@ -1,12 +1,15 @@
-"""Whether a probability of 80 % is right in 80 of 100 cases, and one number, the temperature, that mends it."""
+"""Whether a probability of 80 % is correct in 80 of 100 cases, and one number, the temperature, that mends it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp, softmax
+
+from components.contracts.metrics import Bin
 
 BINS = 15
 _ENOUGH = 4000
@@ -18,28 +21,24 @@ Probabilities = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Bin:
-    """The samples whose largest probability lies in ``(low, high]``: mean of it, and share that is right."""
-
-    low: float
-    high: float
-    samples: int
-    confidence: float
-    accuracy: float
-
-
 def reliability(probabilities: Probabilities, labels: Labels) -> list[Bin]:
     """Group samples by their largest probability into 15 bins of equal width; empty bins are left out."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    correct = probabilities.argmax(axis=1) == labels
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     found = []
     for number in range(BINS):
         inside = place == number
         if inside.any():
-            means = float(confidence[inside].mean()), float(right[inside].mean())
-            found.append(Bin(number / BINS, (number + 1) / BINS, int(inside.sum()), *means))
+            found.append(
+                Bin(
+                    low=number / BINS,
+                    high=(number + 1) / BINS,
+                    samples=int(inside.sum()),
+                    confidence=float(confidence[inside].mean()),
+                    accuracy=float(correct[inside].mean()),
+                )
+            )
     return found
 
 
@@ -53,31 +52,23 @@ def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     """Return the temperature T that makes the labels most likely under softmax(log p / T) (Guo et al. 2017, §4).
 
     Above 1 the probabilities were too sure of themselves, below 1 not sure enough. The likelihood is concave in
-    1/T, so Newton's steps, kept within a shrinking bracket, find its one maximum. One number needs no more than
-    4,000 samples: of more, every so many-eth counts.
+    1/T, so it has one maximum. One number needs no more than 4,000 samples: of more, every so many-eth counts.
     """
     every = max(1, len(labels) // _ENOUGH)
     probabilities, labels = probabilities[::every], labels[::every]
     logs = np.log(np.maximum(probabilities, _SMALLEST))
-    wanted, squares = logs[np.arange(len(labels)), labels].mean(), logs**2
-    low, high, sharpness = _SHARPEST, _BLUNTEST, 1.0
-    for _ in range(60):
-        shares = _softmax(logs * sharpness)
-        mean = (shares * logs).sum(axis=1)
-        slope = float(mean.mean() - wanted)
-        low, high = (sharpness, high) if slope < 0 else (low, sharpness)
-        curvature = float(((shares * squares).sum(axis=1) - mean**2).mean())
-        step = sharpness - slope / curvature if curvature > 0 else 0.0
-        step = step if low < step < high else (low * high) ** 0.5
-        if abs(step - sharpness) < 1e-6 * sharpness:
-            break
-        sharpness = step
-    return 1 / sharpness
+    own = logs[np.arange(len(labels)), labels].mean()
+
+    def loss(sharpness: float) -> float:
+        return float(logsumexp(logs * sharpness, axis=1).mean() - sharpness * own)
+
+    found = minimize_scalar(loss, bounds=(_SHARPEST, _BLUNTEST), method="bounded", options={"xatol": 1e-6})
+    return 1 / float(found.x)
 
 
 def tempered(probabilities: Probabilities, temperature: float) -> npt.NDArray[np.float64]:
     """Return softmax(log p / T): the same ranking, other confidence."""
-    return _softmax(np.log(np.maximum(probabilities, _SMALLEST)) / temperature)
+    return np.asarray(softmax(np.log(np.maximum(probabilities, _SMALLEST)) / temperature, axis=1))
 
 
 def crossed_temperature(probabilities: Probabilities, labels: Labels) -> tuple[float, float]:
@@ -94,8 +85,3 @@ def crossed_temperature(probabilities: Probabilities, labels: Labels) -> tuple[f
         temperatures.append(fit_temperature(probabilities[~half], labels[~half]))
         after[half] = tempered(probabilities[half], temperatures[-1])
     return float(np.mean(temperatures)), calibration_error(reliability(after, labels))
-
-
-def _softmax(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    exponents = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.constraints import ClassConstraint, Constraints
+from components.contracts.metrics import Said, SaidOfClass
 from components.contracts.skeleton import load_layout
 from components.evaluate.inputs import Inputs
 
 
-def guidance(inputs: Inputs) -> list[dict[str, Any]]:
-    """Describe every constraints artifact, prior first, then by stream and round.
-
-    Returns:
-        One mapping per artifact: ``stream``, ``round``, ``status`` (classes per status), ``notes`` (classes
-        per reason given), ``prompt_tokens``, ``completion_tokens``, ``cost`` (None where the model has no price);
-        ``asked`` (number of classes; None in artifacts without a plan), ``joints_changed`` and
-        ``descriptions_changed`` (number of classes; None where the constraints before are not given);
-        ``classes``: what is said of each class that was answered or changed (of all classes for the prior), with
-        ``mistaken``: how many test samples of the stream were taken for one of ``told_apart_from`` or the other way
-        round, before and after the training that followed (None where scores are not given).
-    """
+def guidance(inputs: Inputs) -> list[Said]:
+    """Describe every constraints artifact, prior first, then by stream and round."""
     counts = {key: confusion_matrix(one.probabilities, one.labels) for key, one in inputs.scores.items()}
     found = []
-    for (stream, number), told in inputs.constraints.items():
+    for (stream, number), constraints in inputs.constraints.items():
         both = [counts.get((stream, each)) for each in (number, number + 1)]
-        entry = _describe(told, before_round(inputs, stream, number), both)
-        found.append({**entry, "cost": inputs.costs.get((stream, number))})
+        cost = inputs.costs.get((stream, number))
+        found.append(_describe(constraints, before_round(inputs, stream, number), both, cost))
     return found
 
 
@@ -42,53 +32,54 @@ def changed(now: ClassConstraint, before: ClassConstraint) -> bool:
     return set(now.joints) != set(before.joints) or now.description != before.description
 
 
-def _describe(told: Constraints, before: Constraints | None, counts: list[Counts | None]) -> dict[str, Any]:
-    names = load_layout(told.layout).joints
+def _describe(
+    constraints: Constraints, before: Constraints | None, counts: list[Counts | None], cost: float | None
+) -> Said:
+    names = load_layout(constraints.layout).joints
     classes = []
-    for constraint in told.classes:
-        entry = _class(constraint, before.classes[constraint.label] if before else None, names)
-        others = list(constraint.told_apart_from)
-        classes.append({**entry, "mistaken": [_mistaken(one, constraint.label, others) for one in counts]})
-    notes = Counter(constraint.provenance.note for constraint in told.classes if constraint.provenance.note)
-    return {
-        "stream": told.stream,
-        "round": told.round,
-        "status": dict(sorted(Counter(entry["status"] for entry in classes).items())),
-        "notes": dict(sorted(notes.items())),
-        "prompt_tokens": sum(constraint.provenance.prompt_tokens for constraint in told.classes),
-        "completion_tokens": sum(constraint.provenance.completion_tokens for constraint in told.classes),
-        "asked": sum(one.asked for one in told.plan.classes) if told.plan else None,
-        "joints_changed": _count(classes, "joints_changed") if before else None,
-        "descriptions_changed": _count(classes, "description_changed") if before else None,
-        "classes": [entry for entry in classes if told.round == 0 or _worth_saying(entry)],
-    }
+    for constraint in constraints.classes:
+        earlier = before.classes[constraint.label] if before else None
+        classes.append(_of_class(constraint, earlier, names, counts))
+    notes = Counter(constraint.provenance.note for constraint in constraints.classes if constraint.provenance.note)
+    return Said(
+        stream=constraints.stream,
+        round=constraints.round,
+        status=dict(sorted(Counter(entry.status for entry in classes).items())),
+        notes=dict(sorted(notes.items())),
+        prompt_tokens=sum(constraint.provenance.prompt_tokens for constraint in constraints.classes),
+        completion_tokens=sum(constraint.provenance.completion_tokens for constraint in constraints.classes),
+        asked=sum(one.asked for one in constraints.plan.classes) if constraints.plan else None,
+        joints_changed=sum(entry.joints_changed for entry in classes) if before else None,
+        descriptions_changed=sum(entry.description_changed for entry in classes) if before else None,
+        classes=[entry for entry in classes if constraints.round == 0 or _worth_saying(entry)],
+        cost=cost,
+    )
 
 
-def _class(now: ClassConstraint, before: ClassConstraint | None, names: tuple[str, ...]) -> dict[str, Any]:
-    joints = set(now.joints)
+def _of_class(
+    now: ClassConstraint, before: ClassConstraint | None, names: tuple[str, ...], counts: list[Counts | None]
+) -> SaidOfClass:
+    joints, others = set(now.joints), list(now.told_apart_from)
     earlier = set(before.joints) if before else joints
-    return {
-        "label": now.label,
-        "name": now.name,
-        "status": now.provenance.status,
-        "note": now.provenance.note,
-        "told_apart_from": list(now.told_apart_from),
-        "description": now.description,
-        "joints": [names[joint] for joint in sorted(joints)],
-        "joints_added": [names[joint] for joint in sorted(joints - earlier)],
-        "joints_removed": [names[joint] for joint in sorted(earlier - joints)],
-        "joints_changed": joints != earlier,
-        "description_changed": before is not None and before.description != now.description,
-    }
+    return SaidOfClass(
+        label=now.label,
+        name=now.name,
+        status=now.provenance.status,
+        note=now.provenance.note,
+        told_apart_from=others,
+        description=now.description,
+        joints=[names[joint] for joint in sorted(joints)],
+        joints_added=[names[joint] for joint in sorted(joints - earlier)],
+        joints_removed=[names[joint] for joint in sorted(earlier - joints)],
+        joints_changed=joints != earlier,
+        description_changed=before is not None and before.description != now.description,
+        mistaken=[_mistaken(one, now.label, others) for one in counts],
+    )
 
 
 def _mistaken(counts: Counts | None, label: int, others: list[int]) -> int | None:
     return None if counts is None else int(counts[label, others].sum() + counts[others, label].sum())
 
 
-def _count(classes: list[dict[str, Any]], key: str) -> int:
-    return sum(1 for entry in classes if entry[key])
-
-
-def _worth_saying(entry: dict[str, Any]) -> bool:
-    return bool(entry["status"] == "answered" or entry["joints_changed"] or entry["description_changed"])
+def _worth_saying(entry: SaidOfClass) -> bool:
+    return entry.status == "answered" or entry.joints_changed or entry.description_changed

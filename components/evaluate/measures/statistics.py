@@ -8,27 +8,20 @@ same intervals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest, norm
+
+from components.contracts.metrics import Interval, Paired
 
 RESAMPLES = 2000
 LEVEL = 0.95
 _SEED = 20_080_815
 _FEW = 5
-_NORMAL = 1.959963984540054
-"""The 97.5 % quantile of the normal distribution."""
+_NORMAL = float(norm.ppf((1 + LEVEL) / 2))
 
 Counts = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % confidence interval of a share or of a difference of shares."""
-
-    low: float
-    high: float
 
 
 def resampled(kinds: Counts, resamples: int = RESAMPLES) -> Counts:
@@ -42,7 +35,7 @@ def percentiles(values: npt.NDArray[np.float64]) -> Interval:
     """The percentile interval of bootstrap values; NaN values are left out."""
     outside = 50 * (1 - LEVEL)
     low, high = np.nanpercentile(values, [outside, 100 - outside])
-    return Interval(float(low), float(high))
+    return Interval(low=float(low), high=float(high))
 
 
 def share_interval(part: int, whole: int) -> Interval:
@@ -57,41 +50,23 @@ def share_interval(part: int, whole: int) -> Interval:
 
 def wilson(part: int, whole: int) -> Interval:
     """Wilson's score interval of a share (Wilson 1927)."""
-    share, square = part / whole, _NORMAL**2
-    middle = (share + square / (2 * whole)) / (1 + square / whole)
-    half = _NORMAL * (share * (1 - share) / whole + square / (4 * whole**2)) ** 0.5 / (1 + square / whole)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    found = binomtest(part, whole).proportion_ci(LEVEL, method="wilson")
+    return Interval(low=float(found.low), high=float(found.high))
 
 
-def mean_class_interval(right: npt.NDArray[np.bool_], labels: Counts, classes: int) -> Interval:
-    """Interval of the mean recall over the classes that have samples; ``right`` and ``labels`` are ``[N]``."""
-    kinds = np.bincount(labels * 2 + right, minlength=2 * classes)
-    if right.all() or not right.any():
-        return wilson(int(right.sum()), len(right))
+def mean_class_interval(correct: npt.NDArray[np.bool_], labels: Counts, classes: int) -> Interval:
+    """Interval of the mean recall over the classes that have samples; ``correct`` and ``labels`` are ``[N]``."""
+    kinds = np.bincount(labels * 2 + correct, minlength=2 * classes)
+    if correct.all() or not correct.any():
+        return wilson(int(correct.sum()), len(correct))
     drawn = resampled(kinds).reshape(-1, classes, 2)
     samples = drawn.sum(axis=2)
     recall = np.divide(drawn[:, :, 1], samples, out=np.full(samples.shape, np.nan), where=samples > 0)
     return percentiles(np.nanmean(recall, axis=1))
 
 
-@dataclass(frozen=True)
-class Paired:
-    """Two sets of predictions of the same samples: ``won`` are right only in the second, ``lost`` only in the first.
-
-    ``difference`` of the shares that are right (second minus first), its ``interval``, and the ``p_value`` of
-    McNemar's exact test that both are equally often right.
-    """
-
-    won: int
-    lost: int
-    samples: int
-    difference: float
-    interval: Interval
-    p_value: float
-
-
 def paired(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Paired:
-    """Compare which of the same ``[N]`` samples two predictors have right."""
+    """Compare which of the same ``[N]`` samples two predictors have correct."""
     won, lost = int((second & ~first).sum()), int((first & ~second).sum())
     samples = len(first)
     if min(won, lost) < _FEW:
@@ -99,7 +74,14 @@ def paired(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Paire
     else:
         drawn = resampled(np.asarray([won, lost, samples - won - lost]))
         interval = percentiles((drawn[:, 0] - drawn[:, 1]) / samples)
-    return Paired(won, lost, samples, (won - lost) / samples, interval, mcnemar(won, lost))
+    return Paired(
+        won=won,
+        lost=lost,
+        samples=samples,
+        difference=(won - lost) / samples,
+        interval=interval,
+        p_value=mcnemar(won, lost),
+    )
 
 
 def _adjusted_wald(won: int, lost: int, samples: int) -> Interval:
@@ -108,21 +90,15 @@ def _adjusted_wald(won: int, lost: int, samples: int) -> Interval:
     Where hardly a sample was lost, resamples know of none, and the bootstrap would contradict McNemar's test.
     """
     if won + lost == 0:
-        return Interval(0.0, 0.0)
+        return Interval(low=0.0, high=0.0)
     difference = (won - lost) / (samples + 2)
     half = _NORMAL * (won + lost + 1 - (won - lost) ** 2 / (samples + 2)) ** 0.5 / (samples + 2)
-    return Interval(difference - half, difference + half)
+    return Interval(low=difference - half, high=difference + half)
 
 
 def mcnemar(won: int, lost: int) -> float:
     """Two-sided exact p-value: the changed samples as tosses of a fair coin (McNemar 1947; Edwards 1948)."""
-    tosses = won + lost
-    if tosses == 0:
-        return 1.0
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, tosses + 1)))])
-    heads = np.arange(min(won, lost) + 1)
-    logs = log_factorial[tosses] - log_factorial[heads] - log_factorial[tosses - heads] - tosses * np.log(2)
-    return min(1.0, 2 * float(np.exp(logs).sum()))
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -152,3 +128,28 @@ def ratio_change(rows: Counts) -> tuple[float, Interval] | None:
     drawn[drawn[:, 2] == 0, 2] = np.nan
     difference = float(total[1] / total[0] - total[3] / total[2])
     return difference, percentiles(drawn[:, 1] / drawn[:, 0] - drawn[:, 3] / drawn[:, 2])
+
+
+def rise_difference(rows: Counts) -> tuple[float, Interval] | None:
+    """Compare how the recall of two groups of samples rose: that of the first minus that of the second.
+
+    Args:
+        rows: per sample, whether it is in group one, and if so whether it was correct before and after; the same of
+            group two: ``[N, 6]``. Counts above 1 where several predictors are summed.
+
+    Returns:
+        The difference and its interval over resampled samples; None if a group is empty.
+    """
+    total = rows.sum(axis=0)
+    if not total[0] or not total[3]:
+        return None
+
+    def rise(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        one, before, after, two, before_two, after_two = counts.T
+        return np.asarray((after - before) / one - (after_two - before_two) / two)
+
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    drawn = (resampled(counts) @ kinds).astype(np.float64)
+    drawn[drawn[:, 0] == 0, 0] = np.nan
+    drawn[drawn[:, 3] == 0, 3] = np.nan
+    return float(rise(total.astype(np.float64))), percentiles(rise(drawn))

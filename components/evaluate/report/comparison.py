@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +11,11 @@ import numpy.typing as npt
 from components.contracts import report
 from components.contracts.artifact import MANIFEST
 from components.contracts.errors import InputError
+from components.contracts.metrics import Metrics, Paired
 from components.contracts.report import PREDICTIONS, Predictions
-from components.evaluate.measures.statistics import Paired, holm, paired
+from components.evaluate.measures.statistics import holm, paired
 from components.evaluate.report.story import SIGNIFICANT
-from components.evaluate.report.wording import p_value, percent, points, points_span, some
+from components.evaluate.wording import counted, p_value, percent, points, points_span
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,11 @@ class Comparison:
 class Run:
     """The metrics of a run and what its last ensemble said, samples in the order of their ids."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: Predictions
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         return np.asarray(self.predictions.predicted == self.predictions.labels)
 
 
@@ -66,11 +65,7 @@ def open_run(path: Path) -> Run:
     for name in ("metrics.json", PREDICTIONS):
         if not (path / name).is_file():
             raise InputError(f"no {name} found; expected a run's folder (runs/<name>) or a report artifact", at=path)
-    try:
-        metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-        metrics["data"]["classes"], metrics["headline"]["top1"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"not the metrics of a run: {error!r}", at=path / "metrics.json") from None
+    metrics = report.read_metrics(path / "metrics.json")
     return Run(metrics, _sorted(report.read_predictions(path / PREDICTIONS)))
 
 
@@ -86,7 +81,7 @@ def compare(first: Run, second: Run) -> Comparison:
         InputError: the test samples, their labels or the classes differ.
     """
     _check_same(first, second)
-    overall = paired(first.right, second.right)
+    overall = paired(first.correct, second.correct)
     return Comparison(_answer(first, second, overall), overall, _classes(first, second), _cautions(first, second))
 
 
@@ -102,18 +97,18 @@ def _check_same(first: Run, second: Run) -> None:
         raise InputError(
             f"the runs disagree about the labels of {len(differ)} samples, e.g. {str(one.sample_ids[differ[0]])!r}"
         )
-    if first.metrics["data"]["classes"] != second.metrics["data"]["classes"]:
+    if first.metrics.data.classes != second.metrics.data.classes:
         raise InputError("the runs name their classes differently")
 
 
 def _answer(first: Run, second: Run, found: Paired) -> str:
-    shares = f"{percent(float(second.right.mean()))} against {percent(float(first.right.mean()))} top-1"
-    interval = points_span({"low": found.interval.low, "high": found.interval.high})
+    shares = f"{percent(float(second.correct.mean()))} against {percent(float(first.correct.mean()))} top-1"
+    interval = points_span(found.interval)
     if found.won + found.lost == 0:
         return f"No: A and B have the same samples right ({shares})."
     counts = (
         f"{shares}, {points(found.difference)} points, 95 % interval {interval}, {p_value(found.p_value)}; "
-        f"only B has {some(found.won, 'sample')} right, only A {found.lost}"
+        f"only B has {counted(found.won, 'sample')} right, only A {found.lost}"
     )
     if found.p_value >= SIGNIFICANT:
         return f"It cannot be told whether B is better than A: {counts}."
@@ -121,11 +116,11 @@ def _answer(first: Run, second: Run, found: Paired) -> str:
 
 
 def _classes(first: Run, second: Run) -> tuple[ClassChange, ...]:
-    labels, names = first.predictions.labels, first.metrics["data"]["classes"]
+    labels, names = first.predictions.labels, first.metrics.data.classes
     found = []
-    for label in np.unique(labels[first.right != second.right]):
+    for label in np.unique(labels[first.correct != second.correct]):
         inside = labels == label
-        one, two = first.right[inside], second.right[inside]
+        one, two = first.correct[inside], second.correct[inside]
         found.append((names[label], float(one.mean()), float(two.mean()), paired(one, two)))
     adjusted = holm([change.p_value for *_, change in found])
     rows = [ClassChange(*row, value) for row, value in zip(found, adjusted, strict=True)]
@@ -134,11 +129,11 @@ def _classes(first: Run, second: Run) -> tuple[ClassChange, ...]:
 
 def _cautions(first: Run, second: Run) -> tuple[str, ...]:
     found = []
-    trained = [run.metrics["data"]["train_split"] for run in (first, second)]
+    trained = [run.metrics.data.train_split for run in (first, second)]
     if trained[0] != trained[1]:
         found.append(f"A was trained on {trained[0]!r}, B on {trained[1]!r}: the difference may be the data's.")
     for name, run in (("A", first), ("B", second)):
-        bad = [check["name"] for check in run.metrics.get("checks", []) if check["status"] == "bad"]
+        bad = [check.name for check in run.metrics.checks if check.status == "bad"]
         if bad:
             found.append(f"{name} has red flags: {', '.join(bad)}.")
     found.append("One run each: how much another seed would change is not in these intervals.")

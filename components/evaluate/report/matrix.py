@@ -10,7 +10,7 @@ import numpy as np
 
 from components.contracts.accuracy import Counts
 from components.evaluate.report.seriation import clustered_order
-from components.evaluate.report.wording import percent
+from components.evaluate.wording import percent
 
 _LARGEST_SIDE = 760.0
 _NAME_LENGTH = 26

@@ -1,7 +1,7 @@
-"""Renders ``report.html``: one file with its style, pictures and one small script inside, no network.
+"""Renders ``report.html``: one file with its style, pictures and small scripts inside, no network.
 
-Everything can be read without the script, which only enlarges the confusion matrix; the page's content security policy
-names the script's hash and allows nothing else to run or load.
+Everything can be read without the scripts, which enlarge the confusion matrix and play the confused samples; the page's
+content security policy names their hash and allows nothing else to run or load.
 """
 
 from __future__ import annotations
@@ -9,28 +9,32 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.contracts.config import EvaluateStage, TrainStage
+from components.contracts.metrics import EnsembleRow, Metrics, Said, SaidOfClass, StreamRow
 from components.contracts.skeleton import STREAM_NAMES
+from components.evaluate import wording
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures.ensemble import Fused
-from components.evaluate.report import wording
-from components.evaluate.report.figures import confused_strips
+from components.evaluate.measures.tables import CONFIGURED
+from components.evaluate.report.examples import confused_examples
+from components.evaluate.report.figures import Strip, strip
 from components.evaluate.report.matrix import matrix_picture
 from components.evaluate.report.pictures import accuracy_chart, loss_chart, reliability_picture, slopes, whiskers
-from components.evaluate.report.story import MORE_TRAINING, by, gained, story
+from components.evaluate.report.story import MORE_TRAINING, gained, story
 
-_MOST_TOLD = 12
-"""Classes per stream and round of which the page says what was told; all stand in metrics.json."""
-_MOST_TOLD_AT_ALL = 400
+_MOST_SHOWN = 12
+"""Classes per stream and round of which the page says what was said; all stand in metrics.json."""
+_MOST_SHOWN_AT_ALL = 400
 
 
-def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: dict[str, Any]) -> str:
-    """Return the page. ``metrics`` is what ``summary.summarise`` made of the same inputs."""
+def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metrics) -> str:
+    """Return the page."""
     environment = Environment(
         loader=PackageLoader("components.evaluate.report"),
         autoescape=True,
@@ -48,29 +52,34 @@ def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: dict[
         money=wording.money,
         number=lambda value: f"{value:g}",
     )
-    script = _template_source(environment, "matrix.js")
+    script = "".join(_template_source(environment, name) for name in ("matrix.js", "play.js"))
     return environment.get_template("report.html.j2").render(
-        **{key: value for key, value in metrics.items() if key != "loop"},
-        guided=metrics["loop"],  # within Jinja, "loop" is something else
+        **{key: value for key, value in metrics if key != "loop"},
+        guided=metrics.loop,  # within Jinja, "loop" is something else
         stream_names=STREAM_NAMES,
         rounds=inputs.rounds,
-        by=by(metrics),
         answers=story(metrics),
-        gained=gained(metrics["gain"]) if metrics["gain"] else "",
+        gained=gained(metrics.gain) if metrics.gain else "",
         more_training=MORE_TRAINING,
         round_rows=_round_rows(metrics),
-        final_rows=list(zip(metrics["last"], whiskers(metrics["last"]), strict=True)),
-        matrix=matrix_picture(np.asarray(metrics["confusion"]), metrics["data"]["classes"]),
+        final_rows=list(zip(metrics.last, whiskers(metrics.last), strict=True)),
+        matrix=matrix_picture(np.asarray(metrics.confusion), metrics.data.classes),
         charts=[chart for chart in (accuracy_chart(metrics), loss_chart(metrics)) if chart],
         slopes=slopes(metrics),
         reliability=reliability_picture(metrics),
-        strips=confused_strips(inputs, headline, metrics),
-        told=_told(metrics),
+        strips=_strips(inputs, headline, metrics),
+        answered=_answered(metrics),
         digests=inputs.digests,
         configurations=_configurations(stage, inputs),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _strips(inputs: Inputs, headline: Fused, metrics: Metrics) -> list[tuple[Strip, Strip]]:
+    packed = inputs.dataset
+    pairs = confused_examples(inputs, headline, metrics) if packed else []
+    return [(strip(packed, one), strip(packed, other)) for one, other in pairs] if packed else []
 
 
 def _template_source(environment: Environment, name: str) -> str:
@@ -79,35 +88,39 @@ def _template_source(environment: Environment, name: str) -> str:
     return loader.get_source(environment, name)[0]
 
 
-def _told(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+def _answered(metrics: Metrics) -> list[tuple[Said, list[SaidOfClass]]]:
     """What the agent said, the classes whose confusions it addressed first and no more than fit a page."""
-    entries = metrics["constraints"]
-    fair = max(_MOST_TOLD, _MOST_TOLD_AT_ALL // max(len(entries), 1))
-    return [{**entry, "shown": sorted(entry["classes"], key=_moved)[:fair]} for entry in entries]
+    fair = max(_MOST_SHOWN, _MOST_SHOWN_AT_ALL // max(len(metrics.constraints), 1))
+    return [(entry, sorted(entry.classes, key=_moved)[:fair]) for entry in metrics.constraints]
 
 
-def _moved(entry: dict[str, Any]) -> tuple[int, int]:
-    before, after = entry["mistaken"]
-    return (-(before or 0) - (after or 0), entry["label"])
+def _moved(entry: SaidOfClass) -> tuple[int, int]:
+    before, after = entry.mistaken
+    return (-(before or 0) - (after or 0), entry.label)
 
 
-def _round_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """Group the rounds of each stream, then of the configured ensemble, each with its change to the round before."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in metrics["streams"]:
-        groups.setdefault(f"{STREAM_NAMES[row['stream']]} ({row['stream']})", []).append(row)
-    ensemble = [{**row, "train_top1": None} for row in metrics["ensembles"] if row["name"] == "configured"]
-    if any(len(row["streams"]) > 1 for row in ensemble):
-        groups["ensemble"] = ensemble
-    return [{"title": title, "rows": _with_change(rows)} for title, rows in groups.items()]
+@dataclass(frozen=True)
+class _Group:
+    """The rounds of a stream or of the ensemble, each with its change of top-1 to the round before."""
+
+    title: str
+    rows: list[tuple[StreamRow | EnsembleRow, float | None]]
 
 
-def _with_change(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    earlier = [None, *(row["top1"] for row in rows)]
-    return [
-        {**row, "change": None if before is None else row["top1"] - before}
-        for row, before in zip(rows, earlier, strict=False)
-    ]
+def _round_rows(metrics: Metrics) -> list[_Group]:
+    """Group the rounds of each stream, then of the configured ensemble."""
+    groups: dict[str, list[StreamRow | EnsembleRow]] = {}
+    for row in metrics.streams:
+        groups.setdefault(f"{STREAM_NAMES[row.stream]} ({row.stream})", []).append(row)
+    ensemble = [row for row in metrics.ensembles if row.name == CONFIGURED]
+    if any(len(row.streams) > 1 for row in ensemble):
+        groups["ensemble"] = list(ensemble)
+    return [_Group(title, _with_change(rows)) for title, rows in groups.items()]
+
+
+def _with_change(rows: list[StreamRow | EnsembleRow]) -> list[tuple[StreamRow | EnsembleRow, float | None]]:
+    earlier = [None, *(row.top1 for row in rows)]
+    return [(row, None if before is None else row.top1 - before) for row, before in zip(rows, earlier, strict=False)]
 
 
 def _configurations(stage: EvaluateStage, inputs: Inputs) -> list[dict[str, str]]:

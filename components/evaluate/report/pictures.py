@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from components.contracts.history import EpochRecord
+from components.contracts.metrics import EnsembleRow, LastRow, Metrics, StreamRow
 from components.contracts.skeleton import STREAM_NAMES
 
 _WIDTH, _HEIGHT = 720.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 24.0, 40.0
 
-History = dict[str, list[dict[str, Any]]]
-"""Per stream, the records of its epochs, as in ``metrics["history"]``."""
+History = dict[str, list[EpochRecord]]
+"""Per stream, the records of its epochs."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ class _Axes:
     """The axes of a chart over epochs, whose upright axis begins at 0 and ends at ``top``."""
 
     def __init__(self, history: History, top: float) -> None:
-        self.epochs = sorted({record["epoch"] for records in history.values() for record in records})
+        self.epochs = sorted({record.epoch for records in history.values() for record in records})
         self.ends: dict[int, int] = {}  # of each round, its last epoch
         for record in (record for records in history.values() for record in records):
-            self.ends[record["round"]] = max(record["epoch"], self.ends.get(record["round"], 0))
+            self.ends[record.round] = max(record.epoch, self.ends.get(record.round, 0))
         self._top = top
 
     def x(self, epoch: float) -> float:
@@ -136,8 +137,8 @@ class _Axes:
     def y(self, value: float) -> float:
         return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - value / self._top)
 
-    def line(self, records: Sequence[dict[str, Any]], value: str) -> str:
-        return _path([(self.x(record["epoch"]), self.y(record[value])) for record in records])
+    def line(self, records: Sequence[EpochRecord], value: Callable[[EpochRecord], float]) -> str:
+        return _path([(self.x(record.epoch), self.y(value(record))) for record in records])
 
     def chart(self, label: str, unit: str, y_ticks: tuple[Tick, ...], series: Sequence[Series]) -> Chart:
         every = max(1, -(-len(self.epochs) // 12))
@@ -158,44 +159,45 @@ class _Axes:
         )
 
 
-def accuracy_chart(metrics: dict[str, Any]) -> Chart | None:
+def accuracy_chart(metrics: Metrics) -> Chart | None:
     """Training top-1 per epoch, and test top-1 at the end of each round; None without a training history."""
-    history: History = metrics["history"]
+    history: History = metrics.history
     if not any(history.values()):
         return None
     axes = _Axes(history, 1.0)
 
-    def markers(name: str, rows: list[dict[str, Any]]) -> tuple[Marker, ...]:
+    def markers(name: str, rows: Sequence[StreamRow | EnsembleRow]) -> tuple[Marker, ...]:
         return tuple(
             Marker(
-                axes.x(axes.ends[row["round"]]),
-                axes.y(row["top1"]),
-                f"{name}, test, round {row['round']}: {row['top1']:.1%}",
+                axes.x(axes.ends[row.round]),
+                axes.y(row.top1),
+                f"{name}, test, round {row.round}: {row.top1:.1%}",
             )
             for row in rows
-            if row["round"] in axes.ends
+            if row.round in axes.ends
         )
 
     series = []
     for stream, records in history.items():
-        tested, name = [row for row in metrics["streams"] if row["stream"] == stream], STREAM_NAMES[stream]
-        series.append(Series(stream, name, axes.line(records, "top1"), markers(name, tested)))
-    ensemble = [row for row in metrics["ensembles"] if row["name"] == "configured"]
-    if any(len(row["streams"]) > 1 for row in ensemble):
+        tested, name = [row for row in metrics.streams if row.stream == stream], STREAM_NAMES[stream]
+        series.append(Series(stream, name, axes.line(records, lambda record: record.top1), markers(name, tested)))
+    ensemble = [row for row in metrics.ensembles if row.name == "configured"]
+    if any(len(row.streams) > 1 for row in ensemble):
         series.append(Series("ensemble", "ensemble", "", markers("ensemble", ensemble)))
     ticks = _ticks(lambda percent: axes.y(percent / 100), 20, 100)
     return axes.chart("Top-1 accuracy per training epoch", "top-1 (%)", ticks, series)
 
 
-def loss_chart(metrics: dict[str, Any]) -> Chart | None:
+def loss_chart(metrics: Metrics) -> Chart | None:
     """Training loss per epoch; None without a training history."""
-    history: History = metrics["history"]
+    history: History = metrics.history
     if not any(history.values()):
         return None
-    step, top = _nice_scale(max(record["loss"] for records in history.values() for record in records))
+    step, top = _nice_scale(max(record.loss for records in history.values() for record in records))
     axes = _Axes(history, top)
     series = [
-        Series(stream, STREAM_NAMES[stream], axes.line(records, "loss"), ()) for stream, records in history.items()
+        Series(stream, STREAM_NAMES[stream], axes.line(records, lambda record: record.loss), ())
+        for stream, records in history.items()
     ]
     return axes.chart("Training loss per epoch", "loss", _ticks(axes.y, step, top), series)
 
@@ -216,15 +218,15 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
 
 
-def slopes(metrics: dict[str, Any]) -> Slopes | None:
+def slopes(metrics: Metrics) -> Slopes | None:
     """The most confused pairs of classes over the rounds; None after one round or without confusions."""
-    pairs = metrics["loop"]["slopes"]
-    if not pairs or len(pairs[0]["counts"]) < 2:
+    pairs = metrics.loop.slopes
+    if not pairs or len(pairs[0].counts) < 2:
         return None
-    numbers = list(pairs[0]["counts"])
-    names = metrics["data"]["classes"]
+    numbers = list(pairs[0].counts)
+    names = metrics.data.classes
     left, right, top, bottom = 40.0, 430.0, 30.0, 310.0
-    step, highest = _nice_scale(max(max(pair["counts"].values()) for pair in pairs))
+    step, highest = _nice_scale(max(max(pair.counts.values()) for pair in pairs))
     step = max(step, 1.0)  # there is no half sample
     highest = step * float(np.ceil(highest / step))
     across = {
@@ -234,20 +236,18 @@ def slopes(metrics: dict[str, Any]) -> Slopes | None:
     def height(count: float) -> float:
         return bottom - (bottom - top) * count / highest
 
-    ends = [height(pair["counts"][numbers[-1]]) for pair in pairs]
+    ends = [height(pair.counts[numbers[-1]]) for pair in pairs]
     lines = []
     for pair, label_at in zip(pairs, _spread(ends, 15.0, top, bottom + 8), strict=True):
-        one, two = (names[label] for label in pair["classes"])
-        points = [(across[number], height(count)) for number, count in pair["counts"].items()]
-        said = ", ".join(f"{count} in round {number}" for number, count in pair["counts"].items())
+        one, two = (names[label] for label in pair.classes)
+        points = [(across[number], height(count)) for number, count in pair.counts.items()]
+        said = ", ".join(f"{count} in round {number}" for number, count in pair.counts.items())
         markers = tuple(
             Marker(x, y, f"{one} – {two}: {count} in round {number}")
-            for (x, y), (number, count) in zip(points, pair["counts"].items(), strict=True)
+            for (x, y), (number, count) in zip(points, pair.counts.items(), strict=True)
         )
         title = f"{one} – {two}: {said}"
-        lines.append(
-            Slope(_short_pair(one, two), title, pair["addressed"], _path(points), markers, points[-1], label_at)
-        )
+        lines.append(Slope(_short_pair(one, two), title, pair.addressed, _path(points), markers, points[-1], label_at))
     return Slopes(
         width=780.0,
         height=bottom + 16,
@@ -279,33 +279,33 @@ def _spread(places: Sequence[float], apart: float, top: float, bottom: float) ->
     return moved
 
 
-def reliability_picture(metrics: dict[str, Any], side: float = 260.0) -> Reliability:
+def reliability_picture(metrics: Metrics, side: float = 260.0) -> Reliability:
     """Accuracy against confidence, per bin of confidence."""
-    bins = metrics["calibration"]["bins"]
-    most = max(one["samples"] for one in bins)
+    bins = metrics.calibration.bins
+    most = max((one.samples for one in bins), default=1)
     return Reliability(
         side,
         tuple(
             Bar(
-                left=one["low"] * side,
-                width=(one["high"] - one["low"]) * side,
-                accuracy=one["accuracy"] * side,
-                confidence=one["confidence"] * side,
-                share=one["samples"] / most,
-                title=f"confidence {one['low']:.0%} to {one['high']:.0%}: {one['samples']} samples, "
-                f"mean confidence {one['confidence']:.1%}, right {one['accuracy']:.1%}",
+                left=one.low * side,
+                width=(one.high - one.low) * side,
+                accuracy=one.accuracy * side,
+                confidence=one.confidence * side,
+                share=one.samples / most,
+                title=f"confidence {one.low:.0%} to {one.high:.0%}: {one.samples} samples, "
+                f"mean confidence {one.confidence:.1%}, right {one.accuracy:.1%}",
             )
             for one in bins
         ),
     )
 
 
-def whiskers(rows: Sequence[dict[str, Any]]) -> list[Whisker]:
+def whiskers(rows: Sequence[LastRow]) -> list[Whisker]:
     """The top-1 intervals of rows on one common axis."""
-    low = min(row["interval"]["low"] for row in rows)
-    span = max(max(row["interval"]["high"] for row in rows) - low, 1e-9)
+    low = min(row.interval.low for row in rows)
+    span = max(max(row.interval.high for row in rows) - low, 1e-9)
 
     def place(value: float) -> float:
         return 3 + 94 * (value - low) / span
 
-    return [Whisker(place(row["interval"]["low"]), place(row["interval"]["high"]), place(row["top1"])) for row in rows]
+    return [Whisker(place(row.interval.low), place(row.interval.high), place(row.top1)) for row in rows]

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from components.contracts.accuracy import Counts
 
 
 def clustered_order(counts: Counts) -> list[int]:
-    """Return the class numbers in the order of the leaves of an average-linkage clustering.
+    """Return the class numbers in the order of the leaves of an average-linkage clustering, ordered optimally.
 
     Args:
-        counts: ``[true, predicted]``. Two classes are as similar as the share of their samples that is taken for
-            the other; classes that nothing is confused with keep their place among the beginnings of the clusters.
+        counts: ``[true, predicted]``. Two classes are as near as the share of their samples that is taken for the
+            other is large. Optimal is the order in which neighbours are nearest (Bar-Joseph et al. 2001); classes
+            that nothing is confused with keep their own order at the end.
     """
     samples = counts.sum(axis=1).astype(np.float64)
-    both = np.maximum(samples[:, None] + samples[None, :], 1)
-    between = (counts + counts.T) / both
+    between = (counts + counts.T) / np.maximum(samples[:, None] + samples[None, :], 1)
     np.fill_diagonal(between, 0)
-    linkage, sizes = between.copy(), np.ones(len(counts))
-    clusters: dict[int, list[int]] = {label: [label] for label in range(len(counts))}
-    while linkage.any():
-        one, two = sorted(divmod(int(linkage.argmax()), len(linkage)))
-        clusters[one] = _joined(clusters[one], clusters.pop(two), between)
-        merged = (sizes[one] * linkage[one] + sizes[two] * linkage[two]) / (sizes[one] + sizes[two])
-        sizes[one] += sizes[two]
-        linkage[one], linkage[:, one] = merged, merged
-        linkage[two], linkage[:, two], linkage[one, one] = 0, 0, 0
-    return [label for _, cluster in sorted(clusters.items()) for label in cluster]
-
-
-def _joined(one: list[int], two: list[int], between: np.ndarray) -> list[int]:
-    """Join two clusters such that the classes that meet are as similar as possible."""
-    ways = [(a, b) for a in (one, one[::-1]) for b in (two, two[::-1])]
-    return max(((a + b) for a, b in ways), key=lambda both: between[both[len(one) - 1], both[len(one)]])
+    confused, alone = np.flatnonzero(between.any(axis=1)), np.flatnonzero(~between.any(axis=1))
+    if len(confused) < 3:
+        return [*confused.tolist(), *alone.tolist()]
+    near = between[np.ix_(confused, confused)]
+    distance = 1 - near
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), method="average", optimal_ordering=True)
+    return [*confused[leaves_list(tree)].tolist(), *alone.tolist()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from components.contracts.metrics import Gain, Metrics
 from components.contracts.skeleton import STREAM_NAMES, STREAMS
-from components.evaluate.report.wording import (
+from components.evaluate.wording import (
+    counted,
     listed,
     money,
     p_value,
@@ -15,7 +16,6 @@ from components.evaluate.report.wording import (
     points_span,
     signed,
     signed_span,
-    some,
     span,
 )
 
@@ -34,8 +34,8 @@ class Answer:
     status: str = ""
 
 
-def story(metrics: dict[str, Any]) -> list[Answer]:
-    """Return the answers for a reader who has one minute. ``metrics`` is what ``summary.summarise`` returned."""
+def story(metrics: Metrics) -> list[Answer]:
+    """Return the answers for a reader who has one minute."""
     return [
         Answer("What was trained?", _trained(metrics)),
         Answer("How good is it?", _good(metrics)),
@@ -46,19 +46,19 @@ def story(metrics: dict[str, Any]) -> list[Answer]:
     ]
 
 
-def _trained(metrics: dict[str, Any]) -> str:
-    data, training = metrics["data"], metrics["training"]
+def _trained(metrics: Metrics) -> str:
+    data, training = metrics.data, metrics.training
     streams = listed([f"{STREAM_NAMES[stream]} ({stream})" for stream in sorted(training, key=STREAMS.index)], 6)
-    ours = [one for one in training.values() if not one["imported"]]
-    samples = f"{some(data['train_samples'], 'sample')} of " if data["train_samples"] is not None else ""
-    text = f"{some(len(training), 'stream')}: {streams}; {samples}{some(len(data['classes']), 'class', 'classes')}, "
-    if data["held_out_samples"]:
-        held_out, whole = data["held_out_samples"], data["train_samples"] is not None
-        text += f"{f'{held_out} of them' if whole else some(held_out, 'training sample')} held out from training, "
-    text += f"protocol “{data['protocol_label']}”"
+    ours = [one for one in training.values() if not one.imported]
+    samples = f"{counted(data.train_samples, 'sample')} of " if data.train_samples is not None else ""
+    text = f"{counted(len(training), 'stream')}: {streams}; {samples}{counted(len(data.classes), 'class', 'classes')}, "
+    if data.held_out_samples:
+        held_out, whole = data.held_out_samples, data.train_samples is not None
+        text += f"{f'{held_out} of them' if whole else counted(held_out, 'training sample')} held out from training, "
+    text += f"protocol “{data.protocol_label}”"
     if ours:
-        epochs, seeds = {one["epochs"] for one in ours}, {one["seed"] for one in ours}
-        text += f"; {_joined(epochs)} epochs in {some(max(one['rounds'] for one in ours), 'round')}, "
+        epochs, seeds = {one.epochs for one in ours}, {one.seed for one in ours}
+        text += f"; {_joined(epochs)} epochs in {counted(max(one.rounds for one in ours), 'round')}, "
         text += f"seed {_joined(seeds)} (how much another seed would change is not known from one run)"
     return f"{text}."
 
@@ -67,116 +67,136 @@ def _joined(values: set[int]) -> str:
     return " or ".join(str(value) for value in sorted(values))
 
 
-def _good(metrics: dict[str, Any]) -> str:
-    data, headline = metrics["data"], metrics["headline"]
+def _good(metrics: Metrics) -> str:
+    data, headline = metrics.data, metrics.headline
     return (
-        f"{percent(headline['top1'])} top-1 {by(metrics)} after round {headline['round']}: {headline['correct']} of "
-        f"{data['test_samples']} test samples, 95\u202f% interval {span(headline['intervals']['top1'])}. Uniform "
-        f"guessing would reach {percent(1 / len(data['classes']))}.{_learnt(metrics)}"
+        f"{percent(headline.top1)} top-1 {recogniser(metrics)} after round {headline.round}: {headline.correct} of "
+        f"{data.test_samples} test samples, 95\u202f% interval {span(headline.intervals.top1)}. Uniform "
+        f"guessing would reach {percent(1 / len(data.classes))}{_baselines(metrics)}.{_learnt(metrics)}"
     )
 
 
-def _learnt(metrics: dict[str, Any]) -> str:
+def _baselines(metrics: Metrics) -> str:
+    return "".join(f", {one.name} {percent(one.top1)}" for one in metrics.baselines)
+
+
+def _learnt(metrics: Metrics) -> str:
     """The ensemble with learnt weights, if there is one."""
-    row = next((row for row in metrics["last"] if row["name"] == "learnt ensemble"), None)
-    if row is None:
+    row = next((row for row in metrics.last if row.name == "learnt ensemble"), None)
+    if row is None or row.against is None:
         return ""
-    weights = ", ".join(f"{stream} {weight:.2f}" for stream, weight in zip(row["streams"], row["weights"], strict=True))
-    known = some(metrics["data"]["held_out_samples"], "held-out training sample")
-    top1, against = percent(row["top1"]), p_value(row["against"]["p_value"])
+    weights = ", ".join(f"{stream} {weight:.2f}" for stream, weight in zip(row.streams, row.weights, strict=True))
+    known = counted(metrics.data.held_out_samples, "held-out training sample")
+    top1, against = percent(row.top1), p_value(row.against.p_value)
     return f" With weights learnt from {known} ({weights}) it is {top1}, {against}."
 
 
-def by(metrics: dict[str, Any]) -> str:
+def recogniser(metrics: Metrics) -> str:
     """Who made the headline."""
-    streams = metrics["headline"]["streams"]
+    streams = metrics.headline.streams
     if len(streams) > 1:
         return f"by the ensemble of {len(streams)} streams"
     return f"by the {STREAM_NAMES[streams[0]]} stream"
 
 
-def _loop(metrics: dict[str, Any]) -> str:
-    loop, told = metrics["loop"], [entry for entry in metrics["constraints"] if entry["round"] > 0]
-    if not metrics["constraints"]:
+def _loop(metrics: Metrics) -> str:
+    loop, answers = metrics.loop, [entry for entry in metrics.constraints if entry.round > 0]
+    if not metrics.constraints:
         return "Not known: no constraints artifacts were given to this evaluation."
-    if not told:
+    if not answers:
         return "There was one round: the agent gave the prior before training and was not asked again."
-    rounds = len({entry["round"] for entry in told})
-    streams = len({entry["stream"] for entry in told})
-    text = f"The agent saw the training mistakes of {some(streams, 'stream')} after {some(rounds, 'round')}"
-    if loop["asked"] is not None:
-        text += f" and was asked about {some(loop['asked'], 'class', 'classes')} (counted per stream and round)"
-    text += f"; about {loop['told'] or 'none'} it said something new"
-    joints, texts = (sum(row[f"{what}_changed"] or 0 for row in loop["rounds"]) for what in ("joints", "descriptions"))
-    text += f" (other critical joints for {joints}, another description for {texts})." if loop["told"] else "."
-    if loop["tokens"]:
-        cost = f", cost {money(loop['cost'])}" if loop["cost"] is not None else ""
-        text += f" It took {some(loop['tokens'], 'token')}{cost}."
+    rounds = len({entry.round for entry in answers})
+    streams = len({entry.stream for entry in answers})
+    text = f"The agent saw the training mistakes of {counted(streams, 'stream')} after {counted(rounds, 'round')}"
+    if loop.asked is not None:
+        text += f" and was asked about {counted(loop.asked, 'class', 'classes')} (counted per stream and round)"
+    text += f"; about {loop.told or 'none'} it said something new"
+    joints = sum(row.joints_changed or 0 for row in loop.rounds)
+    texts = sum(row.descriptions_changed or 0 for row in loop.rounds)
+    text += f" (other critical joints for {joints}, another description for {texts})." if loop.told else "."
+    if loop.tokens:
+        cost = f", cost {money(loop.cost)}" if loop.cost is not None else ""
+        text += f" It took {counted(loop.tokens, 'token')}{cost}."
     return text
 
 
-def _helped(metrics: dict[str, Any]) -> Answer:
-    question, gain = "Did it help?", metrics["gain"]
+def _helped(metrics: Metrics) -> Answer:
+    question, gain = "Did it help?", metrics.gain
     guidance, status = _guidance(metrics)
+    guess = _guess(metrics)
     if not gain:
-        return Answer(question, guidance, status)
-    return Answer(question, f"{guidance} {gained(gain)}", status)
+        return Answer(question, f"{guidance}{guess}", status)
+    return Answer(question, f"{guidance}{guess} {gained(gain)}", status)
 
 
-def gained(gain: dict[str, Any]) -> str:
+def gained(gain: Gain) -> str:
     """What changed from the first round to the last, for whatever reason."""
-    start = f"From round {gain['from_round']} to round {gain['to_round']} the ensemble"
-    samples = some(abs(gain["correct"]), "sample")
-    about = f"95\u202f% interval {points_span(gain['interval'])}, {p_value(gain['p_value'])}"
-    if gain["correct"] == 0:
+    start = f"From round {gain.from_round} to round {gain.to_round} the ensemble"
+    samples = counted(abs(gain.correct), "sample")
+    about = f"95\u202f% interval {points_span(gain.interval)}, {p_value(gain.p_value)}"
+    if gain.correct == 0:
         return f"{start}: it gained nothing: the same number of samples is right."
-    sure = "" if gain["p_value"] < SIGNIFICANT else ": within chance"
-    if gain["correct"] < 0:
-        return f"{start}: it gained nothing: {points(gain['top1'])} points ({samples} fewer; {about}{sure})."
-    return f"{start} gained {points(gain['top1'])} points ({samples}; {about}{sure}). {MORE_TRAINING}"
+    sure = "" if gain.p_value < SIGNIFICANT else ": within chance"
+    if gain.correct < 0:
+        return f"{start}: it gained nothing: {points(gain.top1)} points ({samples} fewer; {about}{sure})."
+    return f"{start} gained {points(gain.top1)} points ({samples}; {about}{sure}). {MORE_TRAINING}"
 
 
-def _guidance(metrics: dict[str, Any]) -> tuple[str, str]:
-    loop = metrics["loop"]
-    if not [entry for entry in metrics["constraints"] if entry["round"] > 0]:
+def _guidance(metrics: Metrics) -> tuple[str, str]:
+    loop = metrics.loop
+    if not [entry for entry in metrics.constraints if entry.round > 0]:
         return "Cannot be told: nothing was said between rounds.", ""
-    if not loop["told"]:
+    if not loop.told:
         return "The guidance gained nothing: the agent said nothing new, so rounds differ by training alone.", "warn"
-    effect = loop["effect"]
-    if effect is None or effect["difference"] is None:
+    effect = loop.effect
+    if effect is None or effect.difference is None or effect.interval is None:
         return "Cannot be told: the confusions that the agent addressed did not occur on the test split.", ""
-    (before, after), (others_before, others_after) = effect["addressed"], effect["others"]
+    (before, after), (others_before, others_after) = effect.addressed, effect.others
     counts = f"confusions it addressed went from {before} to {after}, all others from {others_before} to {others_after}"
-    about = (
-        f"difference of the ratios {signed(effect['difference'])}, 95\u202f% interval {signed_span(effect['interval'])}"
-    )
-    if effect["verdict"] == "gain":
+    about = f"difference of the ratios {signed(effect.difference)}, 95\u202f% interval {signed_span(effect.interval)}"
+    if effect.verdict == "gain":
         text = f"The guidance may have helped: {counts} ({about}). The worst confusions also improve by themselves: "
         return f"{text}compare with a run without an agent.", "good"
-    if effect["verdict"] == "loss":
+    if effect.verdict == "loss":
         return f"The guidance gained nothing: {counts}, so the addressed ones fell less ({about}).", "warn"
     return f"The guidance gained nothing that can be told from chance: {counts} ({about}).", "warn"
 
 
-def _confused(metrics: dict[str, Any]) -> str:
-    names = metrics["data"]["classes"]
-    samples = {row["label"]: row["samples"] for row in metrics["classes"]}
+def _guess(metrics: Metrics) -> str:
+    """The agent's guess at its own effect, by the latest round after which it said something new."""
+    row = next((row for row in reversed(metrics.loop.rounds) if row.effect), None)
+    if row is None or row.effect is None:
+        return ""
+    effect = row.effect
+    ours, others = (after - before for before, after in (effect.addressed_recall, effect.others_recall))
+    sure = effect.interval.low > 0 or effect.interval.high < 0
+    return (
+        f" By class: after round {row.round} the recall of {counted(effect.addressed, 'class', 'classes')} that it "
+        f"addressed changed by {points(ours)} points, that of the {effect.others} others by {points(others)}: a "
+        f"difference of {points(effect.difference)}, 95\u202f% interval {points_span(effect.interval)}"
+        f"{'' if sure else ', which is within chance'}."
+    )
+
+
+def _confused(metrics: Metrics) -> str:
+    names = metrics.data.classes
+    samples = {row.label: row.samples for row in metrics.classes}
     pairs = [
-        f"{names[pair['true']]} taken for {names[pair['predicted']]} ({pair['count']} of {samples[pair['true']]})"
-        for pair in metrics["confused_pairs"][:3]
+        f"{names[pair.true]} taken for {names[pair.predicted]} ({pair.count} of {samples[pair.true]})"
+        for pair in metrics.confused_pairs[:3]
     ]
     return f"Most often {'; '.join(pairs)}." if pairs else "No test sample was taken for another class."
 
 
-def _suspicious(metrics: dict[str, Any]) -> Answer:
-    question, found = "What is suspicious?", metrics["checks"]
-    bad, warn = ([check for check in found if check["status"] == status] for status in ("bad", "warn"))
-    told = [f"{check['name']}: {check['text']}" for check in bad + warn]
-    notices = [notice["text"] for notice in metrics["notices"] if notice["kind"] != "incomplete"]
-    unknown = sum(check["status"] == "unknown" for check in found)
-    passed = f"{some(sum(check['status'] == 'ok' for check in found), 'check')} passed"
+def _suspicious(metrics: Metrics) -> Answer:
+    question, found = "What is suspicious?", metrics.checks
+    bad, warn = ([check for check in found if check.status == status] for status in ("bad", "warn"))
+    looked = [f"{check.name}: {check.text}" for check in bad + warn]
+    notices = [notice.text for notice in metrics.notices if notice.kind != "incomplete"]
+    unknown = sum(check.status == "unknown" for check in found)
+    passed = f"{counted(sum(check.status == 'ok' for check in found), 'check')} passed"
     passed += f", {unknown} could not be made." if unknown else "."
     status = "bad" if bad or notices else "warn" if warn else "" if unknown else "good"
-    if not told and not notices:
+    if not looked and not notices:
         return Answer(question, f"Nothing was found: {passed}", status)
-    return Answer(question, f"{' '.join([*notices, *told])} {passed}", status)
+    return Answer(question, f"{' '.join([*notices, *looked])} {passed}", status)

@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.contracts.metrics import EnsembleRow, Metrics, StreamRow
+from components.evaluate.measures.tables import CONFIGURED
 from components.evaluate.report.comparison import Comparison
 from components.evaluate.report.story import story
-from components.evaluate.report.wording import p_value, percent, points, points_span, some, span
+from components.evaluate.wording import counted, p_value, percent, points, points_span, span
 
 _STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "dim", "ok": "green"}
 _SHOWN = 10
 
 
-def tell(metrics: dict[str, Any], console: Console) -> None:
+def print_report(metrics: Metrics, console: Console) -> None:
     """Print the story, the streams and ensembles, the most confused pairs and what is suspicious."""
-    headline, data = metrics["headline"], metrics["data"]
-    title = f"{metrics['name']}: {headline['top1']:.1%} top-1, {data['protocol_label']}"
+    headline, data = metrics.headline, metrics.data
+    title = f"{metrics.name}: {headline.top1:.1%} top-1, {data.protocol_label}"
     console.print(f"[bold]{escape(title)}[/]")
     for answer in story(metrics):
         style = _STYLES.get(answer.status, "")
         question = f"[bold {style}]{answer.question}[/]" if style else f"[bold]{answer.question}[/]"
         console.print(f"{question} {escape(answer.text)}")
     console.print(_streams(metrics))
-    if calibrated := metrics["calibration"]["held_out"]:
-        known = some(calibrated["samples"], "held-out training sample")
-        before, after = (percent(one["error"]) for one in (metrics["calibration"], calibrated))
+    if calibrated := metrics.calibration.held_out:
+        known = counted(calibrated.samples, "held-out training sample")
+        before, after = (percent(one.error) for one in (metrics.calibration, calibrated))
         console.print(
-            f"Calibration error {before}; {after} with temperature {calibrated['temperature']:.2f}, learnt from {known}"
+            f"Calibration error {before}; {after} with temperature {calibrated.temperature:.2f}, learnt from {known}"
         )
-    if metrics["confused_pairs"]:
+    for advice in metrics.advice:
+        console.print(f"[bold]What next?[/] {escape(advice.text)}")
+    if metrics.confused_pairs:
         console.print(_pairs(metrics))
-    for check in metrics["checks"]:
-        if check["status"] != "ok":
-            console.print(
-                f"[{_STYLES[check['status']]}]{check['status']}[/] {escape(check['name'])}: {escape(check['text'])}"
-            )
+    for check in metrics.checks:
+        if check.status != "ok":
+            console.print(f"[{_STYLES[check.status]}]{check.status}[/] {escape(check.name)}: {escape(check.text)}")
 
 
 def _table(title: str, first: Sequence[str], numbers: Sequence[str]) -> Table:
@@ -51,35 +52,35 @@ def _table(title: str, first: Sequence[str], numbers: Sequence[str]) -> Table:
     return table
 
 
-def _streams(metrics: dict[str, Any]) -> Table:
-    headline, top = metrics["headline"], min(5, len(metrics["data"]["classes"]))
+def _streams(metrics: Metrics) -> Table:
+    headline, top = metrics.headline, min(5, len(metrics.data.classes))
     names = ("round", "top-1", "95 % interval", f"top-{top}", "mean class")
     table = _table("Streams and ensembles", ("stream or ensemble",), names)
-    for row in metrics["streams"]:
-        table.add_row(row["stream"], *_cells(row))
+    for row in metrics.streams:
+        table.add_row(row.stream, *_cells(row))
     table.add_section()
-    for row in metrics["ensembles"]:
-        chosen = row["name"] == "configured" and row["round"] == headline["round"]
-        table.add_row(f"{row['name']} ({'+'.join(row['streams'])})", *_cells(row), style="bold" if chosen else None)
-    return table
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    shares = [f"{row[name]:.1%}" for name in ("top5", "mean_class")]
-    return [str(row["round"]), f"{row['top1']:.1%}", span(row["interval"]), *shares]
-
-
-def _pairs(metrics: dict[str, Any]) -> Table:
-    names = metrics["data"]["classes"]
-    table = _table("Most confused", ("true class", "taken for"), ("samples", "share of the true class"))
-    for pair in metrics["confused_pairs"][:_SHOWN]:
+    for ensemble in metrics.ensembles:
+        chosen = ensemble.name == CONFIGURED and ensemble.round == headline.round
         table.add_row(
-            escape(names[pair["true"]]), escape(names[pair["predicted"]]), str(pair["count"]), percent(pair["share"])
+            f"{ensemble.name} ({'+'.join(ensemble.streams)})", *_cells(ensemble), style="bold" if chosen else None
         )
     return table
 
 
-def tell_comparison(found: Comparison, console: Console) -> None:
+def _cells(row: StreamRow | EnsembleRow) -> list[str]:
+    shares = [f"{share:.1%}" for share in (row.top5, row.mean_class)]
+    return [str(row.round), f"{row.top1:.1%}", span(row.interval), *shares]
+
+
+def _pairs(metrics: Metrics) -> Table:
+    names = metrics.data.classes
+    table = _table("Most confused", ("true class", "taken for"), ("samples", "share of the true class"))
+    for pair in metrics.confused_pairs[:_SHOWN]:
+        table.add_row(escape(names[pair.true]), escape(names[pair.predicted]), str(pair.count), percent(pair.share))
+    return table
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
     """Print the answer to "is B better than A?", and the classes that changed."""
     console.print(f"[bold]{escape(found.answer)}[/]", soft_wrap=True)
     if found.classes:
@@ -100,7 +101,7 @@ def tell_comparison(found: Comparison, console: Console) -> None:
         console.print(table)
     for caution in found.cautions:
         console.print(f"[yellow]mind[/] {escape(caution)}", soft_wrap=True)
-    interval = points_span({"low": found.overall.interval.low, "high": found.overall.interval.high})
+    interval = points_span(found.overall.interval)
     console.print(
         f"{found.overall.samples} test samples; B − A {points(found.overall.difference)} points, "
         f"95 % interval {interval}, McNemar {p_value(found.overall.p_value)}",

@@ -17,14 +17,28 @@ import numpy.typing as npt
 
 from components.contracts import dataset
 from components.contracts.artifact import MANIFEST
+from components.contracts.data_config import Format
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout, load_layout
-from components.preprocess.readers.choose import Format, open_source
-from components.preprocess.readers.source import ABSENT, Sample, fingerprint
+from components.preprocess.inspect.glimpse import Glimpse, glimpse
+from components.preprocess.inspect.survey import is_looked_at
+from components.preprocess.readers.choose import open_source
+from components.preprocess.readers.samples import ABSENT, Sample, fingerprint
 
 ROLES = ("train", "val", "test", "dev", "eval")
-LAYOUTS = {(25, 3): "ntu25", (20, 3): "kinect20", (15, 3): "sbu15", (17, 2): "coco17", (18, 2): "openpose18"}
+LAYOUTS = {
+    (25, 3): "ntu25",
+    (20, 3): "kinect20",
+    (15, 3): "sbu15",
+    (32, 3): "azure32",
+    (33, 3): "mediapipe33",
+    (17, 2): "coco17",
+    (18, 2): "openpose18",
+    (23, 2): "wholebody23",
+    (25, 2): "openpose25",
+    (33, 2): "mediapipe33",
+}
 """Number of joints and coordinates → the layout that data of this form usually has."""
 
 
@@ -33,7 +47,8 @@ class Holdings:
     """What was found. Per sample: id → label, frames, fingerprint; counts of everything else.
 
     ``forms`` counts (joints, coordinates per joint, with score); ``persons`` counts persons per sample; ``faults``
-    maps a reason to the ids that have it; ``pairs`` are the (train, test) splits of a protocol.
+    maps a reason to the ids that have it; ``empty`` counts frames that show nobody; ``glimpses``: poses of some
+    samples of the most frequent form; ``pairs`` are the (train, test) splits of a protocol.
     """
 
     path: Path
@@ -47,7 +62,15 @@ class Holdings:
     forms: Counter[tuple[int, int, bool]] = field(default_factory=Counter)
     persons: Counter[int] = field(default_factory=Counter)
     faults: dict[str, list[str]] = field(default_factory=dict)
+    empty: dict[str, int] = field(default_factory=dict)
+    glimpses: list[Glimpse] = field(default_factory=list)
+    subjects: Mapping[str, str] = field(default_factory=dict)
     repeated: list[str] = field(default_factory=list)
+
+    @property
+    def form(self) -> tuple[int, int, bool] | None:
+        """The most frequent form: joints, coordinates, with score."""
+        return self.forms.most_common(1)[0][0] if self.forms else None
 
     def twins(self, train: str, test: str) -> list[tuple[str, str]]:
         """Return (training id, test id) of each test sample that is byte-equal to a training sample."""
@@ -69,20 +92,24 @@ def inspect(path: Path, kind: Format = "auto") -> Holdings:
     Raises:
         InputError: it cannot be opened as a whole; what is wrong with one sample is a fault, not an error.
     """
-    holdings, samples = _opened(path, kind)
+    holdings, samples, expected = _opened(path, kind)
     for record in samples:
+        if isinstance(record, Sample) and is_looked_at(record.position, expected) and (seen := glimpse(record)):
+            holdings.glimpses.append(seen)
         if isinstance(record, Skipped):
             holdings.faults.setdefault(record.reason, []).append(record.sample_id or f"number {record.position}")
         elif record.sample_id in holdings.labels:
             holdings.repeated.append(record.sample_id)
         else:
             _add(holdings, record)
+    form = holdings.form
+    holdings.glimpses = [seen for seen in holdings.glimpses if form and seen.poses.shape[1:] == form[:2]]
     return holdings
 
 
 def find_sample(path: Path, kind: Format = "auto", sample_id: str | None = None) -> tuple[Sample, Holdings]:
     """Return one sample, by id or else the first that can be drawn; ``InputError`` if there is none."""
-    holdings, samples = _opened(path, kind)
+    holdings, samples, _ = _opened(path, kind)
     for record in samples:
         if isinstance(record, Sample) and (record.sample_id == sample_id or (sample_id is None and _fits(record))):
             if not _fits(record):
@@ -106,14 +133,16 @@ def layout_of(sample: Sample, holdings: Holdings, name: str | None = None) -> La
     return layout
 
 
-def _opened(path: Path, kind: Format) -> tuple[Holdings, Iterator[Sample | Skipped]]:
+def _opened(path: Path, kind: Format) -> tuple[Holdings, Iterator[Sample | Skipped], int]:
     if (path / MANIFEST).is_file():
         packed = dataset.open(path)
         ids = {name: packed.sample_ids[numbers].tolist() for name, numbers in packed.splits.items()}
         pairs = [(protocol.train, protocol.test) for protocol in packed.config.protocols.values()]
-        return Holdings(path, "dataset", ids, pairs, packed.config.classes), _packed(packed)
+        return Holdings(path, "dataset", ids, pairs, packed.config.classes), _packed(packed), len(packed)
     source, _ = open_source(path, kind=kind)
-    return Holdings(path, source.format, source.splits, protocol_pairs(source.splits)), iter(source)
+    found = Holdings(path, source.format, source.splits, protocol_pairs(source.splits), source.classes)
+    found.subjects = source.subjects
+    return found, iter(source), source.expected
 
 
 def _packed(packed: dataset.Dataset) -> Iterator[Sample | Skipped]:
@@ -172,6 +201,13 @@ def _add(holdings: Holdings, sample: Sample) -> None:
         holdings.forms[(points.shape[2], points.shape[3], sample.scores is not None)] += 1
         holdings.persons[_present(points)] += 1
         holdings.fingerprints[sample_id] = fingerprint(points)
+        if points.dtype.kind in "fiu" and (empty := points.shape[1] - int(_shown(points).sum())):
+            holdings.empty[sample_id] = empty
+
+
+def _shown(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return in which frames anybody is: bool ``[T]``."""
+    return np.asarray((np.abs(points) > ABSENT).any(axis=(0, 2, 3)))
 
 
 def _present(points: npt.NDArray[Any]) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from components.contracts.skeleton import load_layout
+from components.preprocess.inspect import guess
 from components.preprocess.inspect.inspection import Holdings
 
 SHOWN_CLASSES = 30
@@ -17,8 +19,8 @@ SHOWN_IDS = 3
 LONGEST_TEXT = 300
 
 
-def show(found: Holdings, name: str) -> None:
-    """Print the whole report to stdout."""
+def show(found: Holdings, name: str, layout: str | None = None) -> None:
+    """Print the whole report to stdout; what is doubtful is told for ``layout``, else for the likeliest one."""
     console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
     console.print(f"{name}: {found.kind}, {len(found.labels)} samples, {len(set(found.labels.values()))} classes")
     for (joints, channels, scored), count in found.forms.most_common():
@@ -28,10 +30,42 @@ def show(found: Holdings, name: str) -> None:
     console.print(f"persons: {persons or 'none'}")
     if found.frames:
         console.print(f"frames: {_spread(found.frames.values())}, {sum(found.frames.values())} in all")
+    _show_layout(found, console)
     _show_splits(found, console)
     _show_classes(found, console)
     _show_faults(found, console)
     _show_copies(found, console)
+    _show_doubts(found, layout, console)
+
+
+def _show_layout(found: Holdings, console: Console) -> None:
+    """Print the layouts that have the data's number of joints, and the joint order of the likeliest."""
+    if found.form is None:
+        return
+    names = guess.candidates(found)
+    if not names:
+        console.print(f"layout: none that ships with us has {found.form[0]} joints; see contracts/layouts/README.md")
+        return
+    others = f"; {', '.join(names[1:])} have as many joints" if len(names) > 1 else ""
+    console.print(f"layout: {names[0]}{others}. Its joint order:")
+    order = ", ".join(f"{number} {joint}" for number, joint in enumerate(load_layout(names[0]).joints))
+    console.print(f"  {order}")
+
+
+def _show_doubts(found: Holdings, layout: str | None, console: Console) -> None:
+    names = guess.candidates(found)
+    layout = layout or (names[0] if names else None)
+    for doubt in guess.doubts(found, layout) if layout and found.labels else ():
+        style = "bold red" if doubt.severity == "stop" else "yellow"
+        console.print(
+            f"{'DOUBTFUL' if doubt.severity == 'stop' else doubt.severity} {doubt.code}: {doubt.line()}", style=style
+        )
+    if found.empty:
+        worst = sorted(found.empty, key=lambda name: -found.empty[name] / found.frames[name])
+        shown = ", ".join(f"{printable(name)} {found.empty[name]}/{found.frames[name]}" for name in worst[:SHOWN_IDS])
+        console.print(
+            f"{sum(found.empty.values())} frames of {len(worst)} samples show nobody: {shown}", style="yellow"
+        )
 
 
 def _spread(values: Iterable[int]) -> str:

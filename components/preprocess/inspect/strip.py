@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
-from components.preprocess.readers.source import ABSENT, Sample
+from components.preprocess.readers.samples import Sample
+from components.runtime import drawing
 
 FRAMES = 8
 PANEL = 1.7
@@ -26,16 +27,14 @@ Values = npt.NDArray[Any]
 def draw(sample: Sample, layout: Layout, title: str, output: Path) -> None:
     """Write a PNG of up to eight frames of a sample, equally spaced in time, limbs drawn as ``layout`` has them.
 
-    Up is the axis along which ``layout.upright`` points most, whatever the sign of the coordinates; to the right
-    is the first of the others. The surer a joint's score, the darker it is.
+    It is seen as ``drawing.front_view`` says. The surer a joint's score, the darker it is.
 
     Raises:
         InputError: ``output`` cannot be written.
     """
     points = np.asarray(sample.keypoints, dtype=np.float64)
-    there = np.abs(points).max(axis=-1) > ABSENT
-    there[:, :, layout.number(layout.centre)] |= there.any(axis=2)  # the origin, where bodies are centred
-    seen = _view(points, there, layout)
+    there = drawing.present(points, layout)
+    seen = drawing.front_view(points, there, layout)
     chosen = np.unique(np.linspace(0, points.shape[1] - 1, FRAMES).round().astype(int))
     sure = np.ones(there.shape) if sample.scores is None else np.clip(sample.scores, FAINTEST, 1).astype(np.float64)
     low, high = _limits(seen, there)
@@ -61,22 +60,8 @@ def draw(sample: Sample, layout: Layout, title: str, output: Path) -> None:
 def _draw_body(axis: Any, joints: Values, there: Values, sure: Values, layout: Layout, colour: str) -> None:
     if not there.any():
         return
-    for child, parent in layout.edges:
-        if there[child] and there[parent]:
-            ends, alpha = joints[[child, parent]], float(min(sure[child], sure[parent]))
-            axis.plot(*ends.T, color=colour, alpha=alpha, linewidth=1.4, solid_capstyle="round")
+    drawing.plot_limbs(axis, joints, there, layout, alpha=sure, color=colour, linewidth=1.4, solid_capstyle="round")
     axis.scatter(*joints[there].T, s=7, color=colour, alpha=sure[there], linewidths=0)
-
-
-def _view(points: Values, there: Values, layout: Layout) -> npt.NDArray[np.float64]:
-    """Return right and up of each joint, ``[M, T, V, 2]``."""
-    lower, upper = (layout.number(joint) for joint in layout.upright)
-    both = there[..., lower] & there[..., upper]
-    steps = points[both][:, upper] - points[both][:, lower]
-    up = steps.mean(axis=0) if len(steps) else np.zeros(points.shape[-1])
-    vertical = int(np.abs(up).argmax()) if up.any() else 1
-    sign = -1.0 if up[vertical] < 0 else 1.0
-    return np.stack([points[..., 1 if vertical == 0 else 0], sign * points[..., vertical]], axis=-1)
 
 
 def _limits(seen: Values, there: Values) -> tuple[Values, Values]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from components.contracts.config import DataConfig, KineticsConfig
+from components.contracts.data_config import Format
 from components.contracts.errors import InputError
-from components.preprocess.readers import ntu, pyskl, uav
-from components.preprocess.readers.files import Files, Folder, Member, SingleFile, open_files
+from components.preprocess.readers import ntu, pyskl, uav, ucla
+from components.preprocess.readers.array_sets import ArraySet
+from components.preprocess.readers.decode import SUFFIXES
+from components.preprocess.readers.files import Folder, SingleFile, open_files
+from components.preprocess.readers.folder import ClipFolder, clip_files
 from components.preprocess.readers.kinetics import KineticsIndex
-from components.preprocess.readers.source import Source
+from components.preprocess.readers.members import Files, Member
+from components.preprocess.readers.samples import Source
 from components.preprocess.readers.unlabelled import Unlabelled
 from components.runtime.pickled.records import Records, load_streamed
 from components.runtime.pickled.unpickler import load_data
 
-Format = Literal["auto", "pyskl", "kinetics", "ntu", "uav", "clips"]
 KPFILES = "kpfiles"
 PICKLES = (".pkl", ".pickle")
 
@@ -43,6 +47,8 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
     found = _formats(files)
     if kind == "auto":
         kind = _only(path, found)
+    if kind in ("folder", "arrays", "ucla"):
+        return _open_clips(files, config, kind), {}
     if kind == "ntu" or kind == "uav":
         if kind not in found:
             suffix = ntu.SUFFIX if kind == "ntu" else uav.SUFFIX
@@ -54,20 +60,38 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
 def _formats(files: Files) -> list[Format]:
     """Return the formats that files with their names could have."""
     found: list[Format] = []
+    if isinstance(files, SingleFile) and files.names[0].lower().endswith(SUFFIXES):
+        return ["arrays" if files.names[0].lower().endswith(".npz") else "folder"]
     if isinstance(files, SingleFile) or any(name.endswith(PICKLES) for name in files.names):
         found.append("pyskl")
     if any(name.endswith(ntu.SUFFIX) for name in files.names):
         found.append("ntu")
     if any(uav.NAME.fullmatch(PurePosixPath(name).stem) for name in files.names if name.endswith(uav.SUFFIX)):
         found.append("uav")
+    if not found and any(ucla.fields(name) for name in files.names):
+        found.append("ucla")
+    if not found and clip_files(files.names):
+        only = [name for name in files.names if name.lower().endswith(".npz")]
+        found.append("arrays" if len(only) == 1 and len(clip_files(files.names)) == 1 else "folder")
     return found
+
+
+def _open_clips(files: Files, config: DataConfig | None, kind: Format) -> Source:
+    if kind == "ucla":
+        return ucla.open(files)
+    names = clip_files(files.names)
+    if not names:
+        raise InputError(f"format {kind}: no {', '.join(SUFFIXES)} found among {len(files.names)} files", at=files.path)
+    if kind == "arrays":
+        return next(ArraySet(member, config) for member in files.members({names[0]}))
+    return ClipFolder(files, config)
 
 
 def _only(path: Path, found: list[Format]) -> Format:
     if len(found) > 1 and path.suffix in (ntu.SUFFIX, uav.SUFFIX):
         found = found[1:]  # a single recording is no pickle
     if not found:
-        expected = f"a pickle, {ntu.SUFFIX} files of NTU RGB+D or .txt files of UAV-Human"
+        expected = f"a pickle, {ntu.SUFFIX} files of NTU RGB+D, .txt files of UAV-Human, or {', '.join(SUFFIXES)}"
         raise InputError(f"not a file of a known format and no such file inside; expected {expected}", at=path)
     if len(found) > 1:
         raise InputError(f"holds files of several formats ({', '.join(found)}): choose one with --format", at=path)

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from components.contracts.config import KineticsConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
-from components.preprocess.readers.files import Files, Member
+from components.preprocess.readers.members import Files, Member
 from components.preprocess.readers.pyskl import field_fault, image_size, is_integer, kind
-from components.preprocess.readers.source import Sample, Source
+from components.preprocess.readers.samples import Sample, Source
 
 MOST_PERSONS = 10
 """At most this many persons of a frame are kept, as in the reference."""

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts.errors import InputError
-from components.preprocess.readers.files import Files
+from components.preprocess.readers.members import Files
+from components.preprocess.readers.samples import Sample
 from components.preprocess.readers.skeleton_text import Recording, Recordings, parse, split_by, stem
-from components.preprocess.readers.source import Sample
 
 JOINTS = 25
 SUFFIX = ".skeleton"

@@ -7,13 +7,14 @@ for 2D data with ``'keypoint_score': [M, T, V]`` and ``'img_shape': (height, wid
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 import numpy as np
 
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
-from components.preprocess.readers.source import Sample, Source
+from components.preprocess.readers.samples import Sample, Source
 from components.runtime.pickled.records import Records
 
 
@@ -46,21 +47,24 @@ Annotations = list[Any] | Records
 def checked(content: Any, name: str) -> tuple[Annotations, dict[str, list[str]]]:
     """Return annotations and splits of a pickle's content; ``name`` is what error messages call the file.
 
+    A list of annotations alone has no splits; the configuration may make them.
+
     Raises:
-        InputError: ``annotations`` or ``split`` is missing or of the wrong kind.
+        InputError: ``annotations`` is missing or of the wrong kind, or ``split`` is.
     """
+    if type(content) is list and content and type(content[0]) is dict:
+        content = {"annotations": content}
     if type(content) is not dict:
         raise InputError(f"found a pickled {type(content).__name__}, expected a dict with {_KEYS}", at=name)
-    missing = [key for key in ("split", "annotations") if key not in content]
-    if missing:
+    if "annotations" not in content:
         found = ", ".join(sorted(str(key)[:40] for key in list(content)[:10])) or "nothing"
-        raise InputError(f"{' and '.join(missing)} missing: found {found}, expected {_KEYS}", at=name)
+        raise InputError(f"annotations missing: found {found}, expected {_KEYS}", at=name)
     annotations = content["annotations"]
     if not isinstance(annotations, list | Records):
         raise InputError(f"annotations: found {type(annotations).__name__}, expected a list", at=name)
     if (annotations.number if isinstance(annotations, Records) else len(annotations)) == 0:
         raise InputError("annotations: the list is empty", at=name)
-    return annotations, _splits(name, content["split"])
+    return annotations, _splits(name, content.get("split", {}))
 
 
 _KEYS = "'split' and 'annotations'"
@@ -85,6 +89,7 @@ def _sample(position: int, annotation: Any) -> Sample | Skipped:
         return Skipped(position=position, sample_id="", reason=reason)
     name = annotation.get("frame_dir")
     sample_id = str(name) if isinstance(name, str) else ""
+    annotation = {**annotation, **_as_arrays(annotation, "keypoint", "keypoint_score")}
     found = field_fault(annotation, "keypoint", "keypoint_score") or _length_fault(annotation)
     if found:
         return Skipped(position=position, sample_id=sample_id, reason=found)
@@ -98,6 +103,17 @@ def _sample(position: int, annotation: Any) -> Sample | Skipped:
     )
 
 
+def _as_arrays(annotation: dict[Any, Any], *names: str) -> dict[str, Any]:
+    """Return those fields that are lists or tuples of numbers as arrays; a field of None counts as missing."""
+    arrays = {}
+    for name in names:
+        value = annotation.get(name)
+        if isinstance(value, list | tuple):
+            with suppress(ValueError):  # of different lengths: said where fields are checked
+                arrays[name] = np.asarray(value)
+    return arrays
+
+
 def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | None:
     """Return what is wrong with id, label or a field that must hold an array; only those in ``more`` may be missing."""
     missing = [name for name in ("frame_dir", "label", array) if name not in annotation]
@@ -109,6 +125,8 @@ def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | Non
         return f"label: found {kind(annotation['label'])}, expected an integer"
     for name in (array, *more):
         if name in annotation and not isinstance(annotation[name], np.ndarray):
+            if isinstance(annotation[name], list | tuple):
+                return f"{name}: its lists differ in length, expected an array"
             return f"{name}: found {kind(annotation[name])}, expected an array"
     return None
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
-from components.preprocess.readers.files import Files
-from components.preprocess.readers.source import Sample, Source
+from components.preprocess.readers.members import Files
+from components.preprocess.readers.samples import Sample, Source
 
 LARGEST_FILE = 1 << 27
 """Bytes; the longest recording of NTU RGB+D 120 is below a tenth of it."""

@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from components.contracts.skeleton import load_layout
-from components.preprocess.readers.files import Files
+from components.preprocess.readers.members import Files
+from components.preprocess.readers.samples import Sample
 from components.preprocess.readers.skeleton_text import Recordings, parse, split_by, stem
-from components.preprocess.readers.source import Sample
 
 JOINTS = 17
 SUFFIX = ".txt"

@@ -1,8 +1,9 @@
 """The few calls that pickled NumPy arrays make, answered without NumPy's own unpickling code.
 
 Whatever a pickle calls must stand in ``GLOBALS``; each entry checks its arguments and builds one plain value.
-NumPy pickles an array in two steps, a call and then a state, hence ``Pending``. Object arrays, structured
-arrays and dates are refused: they hold Python objects or nothing that a skeleton needs.
+NumPy pickles an array in two steps, a call and then a state, hence ``Pending``. Object arrays become (nested) lists:
+what they hold was built by the same machine, and is as plain as what a list holds. Structured arrays and dates are
+refused: they hold nothing that a skeleton needs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}")
+_DTYPE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d{0,4}|O[48]?")
 _BYTE_ORDERS: dict[Any, Literal["<", ">", "|"]] = {"<": "<", ">": ">", "|": "|"}
 _LONGEST_KEY = 16
 _LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
@@ -70,8 +71,13 @@ class PendingArray(Pending):
         if type(state) is not tuple or len(state) != 5 or type(state[3]) is not bool:
             raise RefusedError("damaged: the state of an array")
         _, shape, dtype, fortran, content = state
-        unread = type(content) is Unread
-        self.value = content if unread else _array(content, dtype, shape, "F" if fortran else "C")
+        order = "F" if fortran else "C"
+        if type(content) is Unread:
+            self.value = content
+        elif type(content) is list:
+            self.value = _objects(content, dtype, shape, order)
+        else:
+            self.value = _array(content, dtype, shape, order)
         return self.value
 
 
@@ -93,14 +99,13 @@ def size_of(value: Any) -> int:
     """Return the bytes that a value built by a call holds or, as a view, shows."""
     if isinstance(value, np.ndarray | np.generic):
         return value.nbytes
-    return len(value) * (ENTRY if isinstance(value, set | frozenset) else 1) if hasattr(value, "__len__") else 0
+    return len(value) * (ENTRY if isinstance(value, set | frozenset | list) else 1) if hasattr(value, "__len__") else 0
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, Any]:
-    if not isinstance(content, bytes | memoryview) or not isinstance(dtype, np.dtype):
+    if not isinstance(content, bytes | memoryview) or not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise RefusedError("damaged: an array without bytes or dtype")
-    if type(shape) is not tuple or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
-        raise RefusedError("damaged: the shape of an array")
+    _check_shape(shape)
     if math.prod(shape) * dtype.itemsize != len(content):
         raise RefusedError(f"damaged: an array of {math.prod(shape) * dtype.itemsize} bytes has {len(content)}")
     if not len(content):
@@ -109,6 +114,23 @@ def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, 
     if dtype.kind == "U":
         _check_text(array)
     return array
+
+
+def _objects(items: list[Any], dtype: Any, shape: Any, order: str) -> list[Any]:
+    """Return the items of an object array as a list, nested as its shape says."""
+    _check_shape(shape)
+    if not isinstance(dtype, np.dtype) or dtype.kind != "O" or not shape or math.prod(shape) != len(items):
+        raise RefusedError("damaged: an array of objects")
+    array = np.empty(len(items), dtype=object)
+    for place, item in enumerate(items):
+        array[place] = item
+    nested: list[Any] = array.reshape(shape, order="F" if order == "F" else "C").tolist()
+    return nested
+
+
+def _check_shape(shape: Any) -> None:
+    if type(shape) is not tuple or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
+        raise RefusedError("damaged: the shape of an array")
 
 
 def _check_text(array: np.ndarray[Any, Any]) -> None:
@@ -121,8 +143,7 @@ def _check_text(array: np.ndarray[Any, Any]) -> None:
 def _dtype(arguments: Arguments) -> PendingDtype:
     code = arguments[0]
     if type(code) is not str or not _DTYPE.fullmatch(code):
-        kind = "an array of Python objects" if type(code) is str and code.startswith("O") else "an array"
-        raise RefusedError(f"{kind} of dtype {str(code)[:20]!r}; numbers and text are read")
+        raise RefusedError(f"an array of dtype {str(code)[:20]!r}; numbers and text are read")
     return PendingDtype(code)
 
 

@@ -42,22 +42,6 @@ class Draw:
     blend: float = 0.0
 
 
-def skeleton_mix(
-    clips: Tensor, labels: Tensor, classes: int, layout: Layout, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mix every sample with another of the batch.
-
-    Args:
-        clips: one stream, ``[B, M, T, V, 3]``, T at least 8.
-        labels: int64 ``[B]``.
-
-    Returns:
-        The mixed clips and their class distribution ``[B, classes]``.
-    """
-    batch, _, frames, _, _ = clips.shape
-    return mix(clips, labels, classes, draw_mix(batch, frames, layout, generator))
-
-
 def draw_mix(batch: int, frames: int, layout: Layout, generator: torch.Generator) -> Draw:
     """Draw how a batch of clips of ``frames`` frames is mixed; a batch of one or two mixes each with itself."""
     shift = _integer(1, batch - 1, generator) if batch > 2 else 0
@@ -67,7 +51,15 @@ def draw_mix(batch: int, frames: int, layout: Layout, generator: torch.Generator
 
 
 def mix(clips: Tensor, labels: Tensor, classes: int, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Mix a batch as drawn; arguments and result as in ``skeleton_mix``."""
+    """Mix every sample with another of the batch, as drawn.
+
+    Args:
+        clips: one stream, ``[B, M, T, V, 3]``, T at least 8.
+        labels: int64 ``[B]``.
+
+    Returns:
+        The mixed clips, and their class distribution ``[B, classes]``.
+    """
     partner = clips.roll(-draw.shift, dims=0)
     if draw.region is None:
         share = draw.blend

@@ -1,1 +1,1 @@
-"""One round by several processes: their ranks, torchrun in a pod, and a TrainJob over nodes."""
+"""One round by several processes: the process group, torchrun in a pod, and a TrainJob over nodes."""

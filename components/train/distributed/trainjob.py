@@ -27,8 +27,7 @@ from components.train.round import Round
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = "skeletonagent-torch"
-"""The TrainingRuntime of ``k8s/trainer``; it says what a node looks like."""
-CONTAINER = "node"
+"""The TrainingRuntime of ``k8s/trainer``; it says what a node looks like, whose job and container it calls ``node``."""
 OUTPUTS = ("checkpoint", "confusion", "scores")
 POLL_S = 10.0
 
@@ -210,7 +209,9 @@ def _wait(conditions: Callable[[], dict[str, str]]) -> None:
 
 def _explained(error: ApiException) -> str:
     if error.status == 404:
-        return "the cluster has no TrainJobs; install Kubeflow Trainer, or compile without --trainer torchjob"
+        return (
+            "the cluster has no TrainJobs; install Kubeflow Trainer, or set trainer: pod in the overlay's compile.yaml"
+        )
     if error.status == 403:
         return "this pod's account may not use TrainJobs; overlays/gpu binds the Role skeletonagent-trainer to it"
     return f"TrainJob: HTTP {error.status}: {' '.join(str(error.reason).split())}"

@@ -37,8 +37,8 @@ class AdaptiveGraphConv(nn.Module):
         self.norm = BatchNorm(channels_out)
         self.shortcut = Projection(channels_in, channels_out) if channels_in != channels_out else None
 
-    def forward(self, x: Tensor, copies: int, consume: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return ``consume`` of the output, which is not kept for the backward pass (see ``layers``).
+    def forward(self, x: Tensor, copies: int, apply: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``apply`` of the output, which is not kept for the backward pass (see ``layers``).
 
         Args:
             copies: how many persons the last row stands for.
@@ -49,10 +49,12 @@ class AdaptiveGraphConv(nn.Module):
             split = features.unflatten(1, (self.subsets, -1))
             return self.post((split @ self._graphs(mean)).flatten(1, 2))
 
-        mixed = self.pre_norm.then(mix, x, copies, before=self.pre)
+        mixed = self.pre_norm.normalise_relu_apply(mix, x, copies, before=self.pre)
         if self.shortcut is None:
-            return self.norm.then(consume, mixed, copies, added=x)
-        return self.norm.then(consume, mixed, copies, added=self.shortcut.conv(x), added_norm=self.shortcut.norm)
+            return self.norm.normalise_relu_apply(apply, mixed, copies, added=x)
+        return self.norm.normalise_relu_apply(
+            apply, mixed, copies, added=self.shortcut.conv(x), added_norm=self.shortcut.norm
+        )
 
     def _graphs(self, mean: Tensor) -> Tensor:
         """Return the graphs of every sample, branch and channel: ``[N, K, c, V, V]``."""

@@ -75,9 +75,9 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
         return self.normalise(x, self.statistics(x, copies), copies)
 
-    def then(
+    def normalise_relu_apply(
         self,
-        consume: Callable[[Tensor], Tensor],
+        apply: Callable[[Tensor], Tensor],
         x: Tensor,
         copies: int = 1,
         *,
@@ -85,7 +85,7 @@ class BatchNorm(nn.BatchNorm2d):
         added: Tensor | None = None,
         added_norm: BatchNorm | None = None,
     ) -> Tensor:
-        """Return ``consume(relu(norm(before(x)) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
+        """Return ``apply(relu(norm(before(x)) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
 
         Without ``before`` and ``added_norm`` these two are taken as they are.
         """
@@ -109,10 +109,11 @@ class BatchNorm(nn.BatchNorm2d):
                 out += added_norm.normalise(added, added_statistics, copies)
             elif added is not None:
                 out += added
-            return consume(out.relu_())
+            return apply(out.relu_())
 
         if not torch.is_grad_enabled():
             return run(x, added)
+        # Recomputation draws no random numbers, so the generator's state need not be kept.
         return checkpoint(run, x, added, use_reentrant=False, preserve_rng_state=False)
 
     def normalise(self, x: Tensor, statistics: Statistics, copies: int) -> Tensor:
@@ -178,6 +179,7 @@ class _Normalise(torch.autograd.Function):
         offset = -scale * all_bias / ctx.count - slope * mean
         to_x = torch.addcmul(_channels(offset).to(x.dtype), x, _channels(slope).to(x.dtype))
         if ctx.copies > 1:
+            # What comes through the statistics is that of one copy; the direct part, added next, is of all of them.
             to_x[-1] *= ctx.copies
         to_x.addcmul_(gradient, _channels(scale).to(x.dtype))
         return to_x, to_weight, to_bias, None, None, None
@@ -205,14 +207,15 @@ class Projection(nn.Sequential):
         return self.norm(self.conv(x), copies)
 
 
-def again(module: nn.Module, x: Tensor, copies: int) -> Tensor:
+def recomputed(module: nn.Module, x: Tensor, copies: int) -> Tensor:
     """Run a module, of which only ``x`` is kept: the backward pass runs it once more."""
-    contexts = (nullcontext(), _still(module))
+    contexts = (nullcontext(), _statistics_frozen(module))
+    # The first context is that of the forward pass, the second that of the repetition in the backward pass.
     return checkpoint(module, x, copies, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: contexts)
 
 
 @contextmanager
-def _still(module: nn.Module) -> Iterator[None]:
+def _statistics_frozen(module: nn.Module) -> Iterator[None]:
     """Within it the running statistics of ``module`` do not move."""
     norms = [part for part in module.modules() if isinstance(part, BatchNorm)]
     for norm in norms:

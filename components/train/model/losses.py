@@ -62,7 +62,8 @@ def training_loss(
     """Add up CE(clean) + soft CE(mixed) + w₁ · CE(constraint) + w₂ · alignment.
 
     Args:
-        output: heads of the clean samples, followed by the mixed ones if there are any.
+        output: heads of the clean samples, followed by the mixed ones if there are any; without a constraint head its
+            loss is 0.
         labels: int64 ``[N]`` of the clean samples.
         mixed_labels: class distribution of the mixed samples ``[N, classes]``, or None without mixing.
         text: the embedding of every class ``[classes, D]``.
@@ -72,7 +73,9 @@ def training_loss(
     count = len(labels)
     clean = F.cross_entropy(output.logits[:count], labels, class_weights, label_smoothing=label_smoothing)
     mixed = torch.zeros_like(clean) if mixed_labels is None else F.cross_entropy(output.logits[count:], mixed_labels)
-    constraint = F.cross_entropy(output.constraint[:count], labels)
+    constraint = torch.zeros_like(clean)
+    if output.constraint is not None:
+        constraint = F.cross_entropy(output.constraint[:count], labels)
     alignment = alignment_loss(output.alignment[:count], text[labels], labels, logit_scale)
     total = clean + mixed + constraint_weight * constraint + alignment_weight * alignment
     return Losses(total, clean, mixed, constraint, alignment)

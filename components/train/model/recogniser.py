@@ -15,7 +15,7 @@ from components.contracts.config import ModelConfig, TrainConfig
 from components.contracts.dataset import CHANNELS
 from components.train.model.graph_conv import AdaptiveGraphConv
 from components.train.model.initial import initialise
-from components.train.model.layers import Projection, again
+from components.train.model.layers import Projection, recomputed
 from components.train.model.temporal_conv import MultiScaleTemporalConv
 
 _GRAPH_MEAN, _GRAPH_STD = 0.04, 0.02
@@ -24,10 +24,13 @@ _LOGIT_SCALE = 2.6592600  # ln(1/0.07), used without exp as in the reference (QU
 
 @dataclass
 class Output:
-    """Class logits ``[N, classes]``, constraint logits ``[N, classes]``, text-space features ``[N, D]``."""
+    """Class logits ``[N, classes]``, constraint logits ``[N, classes]``, text-space features ``[N, D]``.
+
+    ``constraint`` is None where there is no mask: without constraints that differ between classes it says nothing.
+    """
 
     logits: Tensor
-    constraint: Tensor
+    constraint: Tensor | None
     alignment: Tensor
 
 
@@ -76,8 +79,8 @@ class Block(nn.Module):
         self.residual = Projection(channels_in, channels_out, stride) if widens else None
 
     def forward(self, x: Tensor, copies: int = 1) -> Tensor:
-        spread = self.graph_conv(x, copies, self.temporal_conv.spread)
-        out = self.temporal_conv.norm(self.temporal_conv(spread, copies), copies)
+        projected = self.graph_conv(x, copies, self.temporal_conv.project_branches)
+        out = self.temporal_conv.norm(self.temporal_conv(projected, copies), copies)
         if self.has_residual:
             out += x if self.residual is None else self.residual(x, copies)
         return out.relu_()
@@ -142,7 +145,7 @@ class Recogniser(nn.Module):
             if rows is not None:
                 x = x.index_select(0, rows.to(x.device, non_blocking=True))
             for block in self.blocks:
-                x = again(block, x, copies) if self.checkpoints and torch.is_grad_enabled() else block(x, copies)
+                x = recomputed(block, x, copies) if self.checkpoints and torch.is_grad_enabled() else block(x, copies)
             x = x.mean(dim=2, dtype=self.classifier.weight.dtype)
         if back is not None:
             x = x.index_select(0, back.to(x.device, non_blocking=True))
@@ -152,17 +155,18 @@ class Recogniser(nn.Module):
         """Return class logits ``[N, classes]`` of skeletons ``[N, M, T, V, 3]``; the other heads are not computed."""
         return self.classifier(self.features(x, present).mean(dim=(1, 3)))
 
-    def forward(self, x: Tensor, mask: Tensor, present: Tensor | None = None) -> Output:
+    def forward(self, x: Tensor, mask: Tensor | None, present: Tensor | None = None) -> Output:
         """Compute all heads.
 
         Args:
             x: one stream of skeletons ``[N, M, T, V, 3]``.
-            mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream.
+            mask: 0/1 ``[classes, V]``, the critical positions of each class in this stream; None leaves the constraint
+                head out.
             present: as for ``features``.
         """
         return self.heads(self.features(x, present), mask)
 
-    def heads(self, features: Tensor, mask: Tensor) -> Output:
+    def heads(self, features: Tensor, mask: Tensor | None) -> Output:
         """Compute all heads from the features ``[N, M, C, V]``.
 
         The constraint logit of class c is the sum of w·feature over its critical positions, averaged over
@@ -170,8 +174,10 @@ class Recogniser(nn.Module):
         """
         features = features.mean(dim=1)
         pooled = features.mean(dim=2)
-        per_joint = self.constraint.weight[0] @ features
-        constraint = per_joint @ mask.T + self.constraint.bias
+        constraint = None
+        if mask is not None:
+            per_joint = self.constraint.weight[0] @ features
+            constraint = per_joint @ mask.T + self.constraint.bias
         return Output(self.classifier(pooled), constraint, self.alignment(pooled))
 
 

@@ -35,28 +35,28 @@ class MultiScaleTemporalConv(nn.Module):
         self.merge = Pointwise(channels, channels)
         self.norm = BatchNorm(channels)
 
-    def spread(self, x: Tensor) -> Tensor:
+    def project_branches(self, x: Tensor) -> Tensor:
         """Project ``[N, C, T, V]`` for all branches, the virtual joint appended: ``[N, C, T, V + 1]``."""
         x = torch.cat([x, x.mean(dim=-1, keepdim=True)], dim=-1)
         parts = [self.project] if self.plain is None else [self.project, self.plain]
         return project(x, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
 
-    def forward(self, spread: Tensor, copies: int) -> Tensor:
-        """Run the branches on what ``spread`` made.
+    def forward(self, projected: Tensor, copies: int) -> Tensor:
+        """Run the branches on what ``project_branches`` made.
 
         Args:
             copies: how many persons the last row stands for.
         """
         width = sum(self.widths)
-        parts = [self.project_norm.then(self._scales, spread[:, :width], copies)]
+        parts = [self.project_norm.normalise_relu_apply(self._scales, projected[:, :width], copies)]
         if self.plain is not None:
-            parts.append(spread[:, width:, :: self.stride])
+            parts.append(projected[:, width:, :: self.stride])
         whole = torch.cat(parts, dim=1)
         joints = whole.shape[-1] - 1
         local, virtual = whole.view(-1, joints + 1).split([joints, 1], dim=1)
         # A copy of the virtual joint is what the backward pass keeps, not the whole behind a view of it.
         merged = torch.addmm(local, virtual.contiguous(), self.global_weight[None]).view(*whole.shape[:-1], joints)
-        return self.merge_norm.then(self.merge, merged, copies)
+        return self.merge_norm.normalise_relu_apply(self.merge, merged, copies)
 
     def _scales(self, active: Tensor) -> Tensor:
         split = active.split(self.widths, dim=1)

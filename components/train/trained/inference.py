@@ -14,7 +14,7 @@ from components.contracts.scores import Scores
 from components.contracts.skeleton import Layout
 from components.train.clips.features import test_features
 from components.train.clips.gather import ClipSource
-from components.train.distributed.ranks import ALONE, Workers
+from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from components.train.model.folding import fold
 from components.train.model.recogniser import Recogniser
 
@@ -47,15 +47,15 @@ def score(
     stream: str,
     round_number: int,
     history: tuple[EpochRecord, ...] = (),
-    workers: Workers = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Scores:
     """Score the samples with these numbers with a model; ``history`` goes along into the result.
 
-    Each of the ``workers`` scores its share; all return the whole.
+    Each of the ``group`` scores its share; all return the whole.
     """
-    share = workers.share(torch.from_numpy(numbers))
+    share = group.shard(torch.from_numpy(numbers))
     own = probabilities(model, source, share, stage, dataset.layout, stream)
-    predicted = workers.gather(torch.from_numpy(own).to(source.device), len(numbers)).cpu().numpy()
+    predicted = group.all_gather(torch.from_numpy(own).to(source.device), len(numbers)).cpu().numpy()
     return Scores(
         stream=stream,
         round=round_number,

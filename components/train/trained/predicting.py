@@ -1,10 +1,4 @@
-"""Names what is done in raw skeletons, with the joints that carried the decision.
-
-A class's logit is linear in the features averaged over persons and joints, so each joint's share of it is exact
-(class activation mapping, Zhou et al. 2016). Softmax takes no notice of what all classes share, hence a joint counts
-by what it adds to the class above the mean over all classes. Graph convolutions have mixed in what its neighbours
-did: the share says where the network looked, not which coordinate would have to change.
-"""
+"""Names what is done in raw skeletons, with the joints that carried the decision (see ``evidence``)."""
 
 from __future__ import annotations
 
@@ -29,9 +23,10 @@ from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
 from components.train.clips.features import test_features
 from components.train.clips.gather import ClipSource
-from components.train.distributed.ranks import default_device
+from components.train.distributed.process_group import default_device
 from components.train.model.folding import fold
 from components.train.model.recogniser import Recogniser
+from components.train.trained.evidence import class_activation
 from components.train.trained.scoring import chosen_weights, fitted
 
 _BATCH = 64
@@ -138,16 +133,14 @@ def _predictions(model: Recogniser, packed: Dataset, stage: TrainStage, stream: 
     device = default_device()
     source = ClipSource(packed, stage.data.max_persons, device)
     names = _position_names(packed.layout, stream)
-    # What the mean class has is common to all: softmax does not see it.
-    weights = model.classifier.weight - model.classifier.weight.mean(dim=0)
     for batch in torch.arange(len(packed)).split(_BATCH):
         probabilities: list[Tensor] = []
         shares: list[Tensor] = []
         for clip in range(stage.train.test_clips):
             features = test_features(source, batch, stage, packed.layout, stream, clip)
-            per_joint = model.features(features, source.present(batch)).mean(dim=1)
-            probabilities.append(model.classifier(per_joint.mean(dim=2)).softmax(dim=1))
-            shares.append(weights @ per_joint / per_joint.shape[2])
+            likely, share = class_activation(model, features, source.present(batch))
+            probabilities.append(likely)
+            shares.append(share)
         mean, evidence = torch.stack(probabilities).mean(dim=0), torch.stack(shares).mean(dim=0)
         chosen = evidence[torch.arange(len(batch), device=device), mean.argmax(dim=1)]
         for sample, row, joints in zip(batch.tolist(), mean.cpu().numpy(), chosen.cpu().numpy(), strict=True):

@@ -14,9 +14,10 @@ from components.contracts.accuracy import confusion_matrix, mean_average_precisi
 from components.contracts.checkpoint import Checkpoint, Tensors
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
+from components.contracts.same_data import expect_same_data
 from components.contracts.skeleton import load_layout
 from components.train.clips.gather import ClipSource
-from components.train.distributed.ranks import default_device
+from components.train.distributed.process_group import default_device
 from components.train.model.recogniser import Recogniser
 from components.train.trained.inference import score
 
@@ -52,8 +53,7 @@ def test_checkpoint(
     opened, packed = checkpoint.open(source), dataset.open(data)
     if opened.state.stream != stream:
         raise InputError(f"stream {opened.state.stream!r} found, {stream!r} expected", at=source)
-    if packed.config.layout != stage.data.layout:
-        raise InputError(f"layout {packed.config.layout!r} found, {stage.data.layout!r} expected", at=data)
+    expect_same_data(packed.config.layout, packed.config.classes, stage.data, at=data)
     device = default_device()
     model = fitted(source, stage, chosen_weights(source, opened, best=best), opened.state.text_dimensions).to(device)
     clips = ClipSource(packed, stage.data.max_persons, device)

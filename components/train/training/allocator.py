@@ -13,6 +13,9 @@ import platform
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _NEVER = -1
 
+VARIABLES = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+"""The same as variables of a process that is yet to be started, which glibc reads before its first line runs."""
+
 
 def keep_memory() -> bool:
     """Have freed memory kept by this process, from now on. Returns whether that took effect.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 from components.contracts import checkpoint, constraints, dataset
 from components.contracts.checkpoint import Checkpoint
 from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
+from components.contracts.same_data import expect_same_data
 from components.contracts.skeleton import STREAMS
 from components.train.clips.features import check_flip
 from components.train.clips.holding_out import Numbers, divide
@@ -17,7 +17,7 @@ from components.train.round import Round
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RoundInputs:
     """The opened artifacts of one round; ``samples`` are the numbers of those to train on, ``held_out`` of others."""
 
     dataset: dataset.Dataset
@@ -32,7 +32,7 @@ class Inputs:
         return made_from | ({"checkpoint": self.previous.digest} if self.previous else {})
 
 
-def open_inputs(what: Round[Path]) -> Inputs:
+def open_inputs(what: Round[Path]) -> RoundInputs:
     """Open the inputs of a round; ``InputError`` names what contradicts what."""
     stage = what.stage
     if what.stream not in STREAMS:
@@ -44,33 +44,17 @@ def open_inputs(what: Round[Path]) -> Inputs:
         raise InputError(f"previous checkpoint: found {what.previous or 'none'}, expected {expected}")
     packed, told = dataset.open(what.dataset), constraints.open(what.constraints)
     before = checkpoint.open(what.previous) if what.previous else None
-    _check_constraints(stage, told, what.constraints)
-    _check_dataset(stage, packed, what.dataset)
-    opened = Inputs(packed, told, before, *divide(packed, stage))
+    expect_same_data(packed.config.layout, packed.config.classes, stage.data, at=what.dataset)
+    names = [constraint.name for constraint in told.classes]
+    expect_same_data(told.layout, names, stage.data, at=what.constraints)
+    check_flip(packed, stage)
+    opened = RoundInputs(packed, told, before, *divide(packed, stage))
     if before is not None and what.previous is not None:
         _check_previous(what, opened, before, what.previous)
     return opened
 
 
-def _check_constraints(stage: TrainStage, told: constraints.Constraints, path: Path) -> None:
-    if told.layout != stage.data.layout:
-        raise InputError(f"layout {told.layout!r} found, {stage.data.layout!r} expected", at=path)
-    found, expected = len(told.classes), len(stage.data.classes)
-    if found != expected:
-        raise InputError(f"{found} classes found, {expected} expected", at=path)
-
-
-def _check_dataset(stage: TrainStage, packed: dataset.Dataset, path: Path) -> None:
-    if packed.config.layout != stage.data.layout:
-        raise InputError(f"layout {packed.config.layout!r} found, {stage.data.layout!r} expected", at=path)
-    if packed.config.classes != stage.data.classes:
-        pairs = enumerate(zip_longest(packed.config.classes, stage.data.classes))
-        label, (found, expected) = next((label, pair) for label, pair in pairs if pair[0] != pair[1])
-        raise InputError(f"class {label} {found!r} found, {expected!r} expected", at=path)
-    check_flip(packed, stage)
-
-
-def _check_previous(what: Round[Path], inputs: Inputs, before: Checkpoint, path: Path) -> None:
+def _check_previous(what: Round[Path], inputs: RoundInputs, before: Checkpoint, path: Path) -> None:
     stage, state, config = what.stage, before.state, before.config
     done = stage.train.epochs_of_round(what.number, stage.rounds).start
     if state.stream != what.stream:
@@ -86,7 +70,7 @@ def _check_previous(what: Round[Path], inputs: Inputs, before: Checkpoint, path:
         raise InputError(f"text dimensions {state.text_dimensions} found, {dimensions} expected", at=path)
 
 
-def _check_same_samples(stage: TrainStage, inputs: Inputs, before: Checkpoint, path: Path) -> None:
+def _check_same_samples(stage: TrainStage, inputs: RoundInputs, before: Checkpoint, path: Path) -> None:
     """Refuse a checkpoint that may have been trained on what is now held out."""
     made_from, data = before.manifest.made_from, before.config.data.chosen
     splits, expected = (data.train, data.test), (stage.data.chosen.train, stage.data.chosen.test)

@@ -18,7 +18,7 @@ from components.contracts.skeleton import Layout
 from components.train.clips.features import training_features
 from components.train.clips.gather import ClipSource
 from components.train.clips.mix import draw_mix, mix
-from components.train.distributed.ranks import ALONE, Workers
+from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from components.train.model.losses import Losses, training_loss
 from components.train.model.recogniser import Output, Recogniser
 
@@ -30,9 +30,12 @@ def seed_of(seed: int, stream: str, purpose: str) -> int:
 
 @dataclass(frozen=True)
 class Guidance:
-    """What the agent says, on the device: ``mask`` ``[classes, V]`` of this stream, ``text`` ``[classes, D]``."""
+    """What the agent says, on the device: ``mask`` ``[classes, V]`` of this stream, ``text`` ``[classes, D]``.
 
-    mask: Tensor
+    Without a mask there is no constraint loss.
+    """
+
+    mask: Tensor | None
     text: Tensor
 
 
@@ -89,11 +92,11 @@ class Trainer:
     source: ClipSource
     samples: Tensor
     guidance: Guidance
-    workers: Workers = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
     class_weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        self._network = self.workers.wrap(self.model, sync_batch_norm=self.stage.train.sync_batch_norm)
+        self._network = self.group.wrap(self.model, sync_batch_norm=self.stage.train.sync_batch_norm)
         if self.stage.train.class_balance:
             labels = self.source.labels[self.samples]
             counts = torch.bincount(labels, minlength=len(self.stage.data.classes)).clamp(min=1)
@@ -169,18 +172,19 @@ class Trainer:
         Args:
             count: the number of clean clips, and of mixed ones, if any: ``inputs`` and ``present`` hold both.
         """
-        workers = self.workers
-        parts = [workers.share(part) for part in inputs.split(count)]
-        own = torch.cat([workers.share(part) for part in present.split(count)])
+        group = self.group
+        parts = [group.shard(part) for part in inputs.split(count)]
+        own = torch.cat([group.shard(part) for part in present.split(count)])
         output = self._network(torch.cat(parts), self.guidance.mask, own)
-        if workers.size == 1:
+        if group.world_size == 1:
             return output
-        heads = [getattr(output, head.name) for head in fields(Output)]
+        names = [head.name for head in fields(Output) if getattr(output, head.name) is not None]
+        heads = [getattr(output, name) for name in names]
         widths = [head.shape[1] for head in heads]
         # Clean and mixed side by side: all that is gathered travels at once.
         side_by_side = torch.cat(torch.cat(heads, dim=1).split(len(parts[0])), dim=1)
-        gathered = torch.cat(workers.gather(side_by_side, count).chunk(len(parts), dim=1))
-        return Output(*gathered.split(widths, dim=1))
+        gathered = torch.cat(group.all_gather(side_by_side, count).chunk(len(parts), dim=1))
+        return Output(**{"constraint": None, **dict(zip(names, gathered.split(widths, dim=1), strict=True))})
 
     def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return training_features(self.source, batch, self.stage, self.layout, self.stream, generator)

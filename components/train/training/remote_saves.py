@@ -1,6 +1,7 @@
 """Saves in the object store: what a pod on another node, with an empty disk, goes on from.
 
-The newest save of a running round lies at one URI. It goes there beside the training, from a copy made of hard links;
+The newest save of a running round lies at a URI of its own. It goes there beside the training, from a copy made of
+hard links;
 of saves that come faster than they can be sent only the newest is. When the round is complete it is removed.
 """
 
@@ -10,86 +11,81 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from components.contracts import checkpoint
 from components.contracts.errors import SkeletonAgentError
 from components.runtime.logs import stage_logger
 from components.runtime.store import Store, store_for
-from components.train.training.saves import save_path
+from components.train.training.saves import SavePlace, save_path
 
 LOG = stage_logger("train")
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Where a round keeps its saves on this machine, and what it tells of each; see ``core.train_round``."""
-
-    folder: Path | None = None
-    saved: Callable[[Path], None] | None = None
-
-
 @contextmanager
-def kept_at(place: str | None) -> Iterator[Kept]:
+def kept_at(place: str | None) -> Iterator[SavePlace | None]:
     """Surround a round whose saves are kept at ``place``: a folder, an ``s3://`` URI, or nowhere.
+
+    The save of the round with key k lies at ``<place>-k``: those of other rounds stay.
 
     Raises:
         InputError: the object store cannot be used, or holds something else at that URI.
     """
     if place is None or "://" not in place:
-        yield Kept(Path(place) if place else None)
+        yield SavePlace(Path(place)) if place else None
         return
     scratch = Path(tempfile.mkdtemp(prefix="skeletonagent-"))
     try:
         store = store_for(place)
-        _fetch(store, place, scratch)
-        uploads = _Uploads(store, place, scratch)
+        store.check(place)
+        remote = _Remote(store, place, scratch)
         try:
-            yield Kept(scratch / "saves", uploads.put)
+            yield SavePlace(scratch / "saves", remote.fetch, remote.put)
         except BaseException:
-            uploads.finish()
+            remote.finish()
             raise
-        uploads.finish(drop=True)
-        _remove(store, place)
+        remote.finish(drop=True)
+        remote.remove()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _fetch(store: Store, place: str, scratch: Path) -> None:
-    """Copy what an interrupted round left at ``place`` to where the round looks for its saves."""
-    store.check(place)
-    if not store.exists(place):
-        return
-    fetched = store.fetch(place, scratch / "in")
-    try:
-        epoch = checkpoint.verify(fetched).about["epoch"]
-    except SkeletonAgentError as error:
-        raise error.renamed({str(fetched): place}) from None
-    target = save_path(scratch / "saves", epoch)
-    target.parent.mkdir()
-    fetched.rename(target)
-
-
-def _remove(store: Store, place: str) -> None:
-    try:
-        store.remove(place)
-    except SkeletonAgentError as error:  # the round is complete: a leftover costs space, nothing else
-        LOG.warning("%s; the save could not be removed", error)
-
-
-class _Uploads:
-    """A thread that publishes the newest save."""
+class _Remote:
+    """The save of a round in the store, and a thread that puts the newest one there."""
 
     def __init__(self, store: Store, place: str, scratch: Path) -> None:
         self._store, self._place, self._scratch = store, place, scratch
+        self._uri: str | None = None
         self._changed = threading.Condition()
         self._waiting: Path | None = None
         self._ended = False
         self._thread = threading.Thread(target=self._work, name="saves", daemon=True)
         self._thread.start()
+
+    def fetch(self, key: str) -> None:
+        """Copy what an interrupted round with this key left to where the round looks for its saves."""
+        self._uri = f"{self._place.rstrip('/')}-{key}"
+        if not self._store.exists(self._uri):
+            return
+        fetched = self._store.fetch(self._uri, self._scratch / "in")
+        try:
+            epoch = checkpoint.verify(fetched).about["epoch"]
+        except SkeletonAgentError as error:
+            raise error.renamed({str(fetched): self._uri}) from None
+        target = save_path(self._scratch / "saves", epoch, key)
+        target.parent.mkdir()
+        fetched.rename(target)
+
+    def remove(self) -> None:
+        """Remove the save: the round is complete."""
+        if self._uri is None:
+            return
+        try:
+            self._store.remove(self._uri)
+        except SkeletonAgentError as error:  # a leftover costs space, nothing else
+            LOG.warning("%s; the save could not be removed", error)
 
     def put(self, path: Path) -> None:
         """Send a save as soon as the one before is sent; one that still waits is dropped."""
@@ -121,8 +117,9 @@ class _Uploads:
                 copy, self._waiting = self._waiting, None
             if copy is None:
                 return
+            assert self._uri is not None, "a round looks for its saves before it makes any"
             try:
-                self._store.publish(copy, self._place)
+                self._store.publish(copy, self._uri)
             except SkeletonAgentError as error:
                 LOG.warning("%s; training goes on, the next save is tried again", error)
             shutil.rmtree(copy.parent)

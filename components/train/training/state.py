@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from components.contracts.checkpoint import Tensors
-from components.train.distributed.ranks import Workers
+from components.train.distributed.process_group import ProcessGroup
 from components.train.model.recogniser import Recogniser
 
 _MOMENTUM = "momentum_buffer"
@@ -35,13 +35,13 @@ def restore(model: Recogniser, optimiser: torch.optim.SGD, weights: Tensors, mom
             optimiser.state[parameter][_MOMENTUM] = buffer
 
 
-def share(model: Recogniser, optimiser: torch.optim.SGD, workers: Workers) -> None:
-    """Give all processes the weights and the momentum of the one that leads."""
+def broadcast_state(model: Recogniser, optimiser: torch.optim.SGD, group: ProcessGroup) -> None:
+    """Give all processes the weights and the momentum of rank 0."""
     for tensor in model.state_dict().values():
-        workers.from_leader(tensor)
+        group.broadcast(tensor)
     parameters = list(model.parameters())
     stepped = torch.tensor([_MOMENTUM in optimiser.state[parameter] for parameter in parameters])
-    for parameter, has_momentum in zip(parameters, workers.from_leader(stepped.to(workers.device)), strict=True):
+    for parameter, has_momentum in zip(parameters, group.broadcast(stepped.to(group.device)), strict=True):
         if has_momentum:
             buffer = optimiser.state[parameter].setdefault(_MOMENTUM, torch.zeros_like(parameter.detach()))
-            workers.from_leader(buffer)
+            group.broadcast(buffer)

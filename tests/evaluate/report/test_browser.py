@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import Run, experiment, make_run, write_dataset
+from made_runs import Run, experiment, make_run, numbers, write_dataset
 
 from components.evaluate.core import evaluate
 
@@ -124,6 +125,65 @@ def test_it_can_be_read_without_a_script(browser: Any, small: Path) -> None:
     assert page.locator("#matrix-tools").is_hidden()
     assert page.locator("#matrix-cells rect.right").first.is_visible()
     assert page.locator("text=In one minute").is_visible()
+    assert page.locator(".still svg").first.is_visible()
+    assert page.locator(".player").first.is_hidden() and page.locator(".clip").first.is_hidden()
+    assert said == []
+    page.context.close()
+
+
+def test_confused_samples_are_played(browser: Any, small: Path) -> None:
+    page, said = visit(browser, small)
+    pair = page.locator(".versus").first
+    assert not pair.locator(".still").first.is_visible()
+    limbs, where = pair.locator(".clip .limbs").first, pair.locator(".clip output")
+    slider, button = pair.locator("input"), pair.locator("button")
+    seen = set()
+    for value in ("0", "1000"):
+        slider.fill(value)
+        seen.add(limbs.get_attribute("d"))
+    assert len(seen) == 2
+    assert where.all_inner_texts() == ["frame 6 of 6"] * 2
+    assert pair.locator(".clip .ring").count() > 0
+    slider.fill("0")
+    button.click()
+    page.wait_for_function("document.querySelector('.versus input').value > 0")
+    button.click()
+    assert button.inner_text() == "▶ play"
+    stopped = slider.input_value()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert slider.input_value() == stopped
+    assert said == []
+    page.context.close()
+
+
+def test_nothing_moves_by_itself_for_those_who_asked_for_less_motion(browser: Any, small: Path) -> None:
+    page, _ = visit(browser, small, reduced_motion="reduce")
+    button, slider = page.locator(".versus button").first, page.locator(".versus input").first
+    before = slider.input_value()
+    button.click()
+    after = slider.input_value()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert before != after == slider.input_value()
+    page.context.close()
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "csv"])
+def test_the_matrix_can_be_saved(browser: Any, small: Path, tmp_path: Path, kind: str) -> None:
+    page, said = visit(browser, small)
+    with page.expect_download() as download:
+        page.click(f"[data-save={kind}]")
+    download.value.save_as(tmp_path / "saved")
+    saved = (tmp_path / "saved").read_bytes()
+    counts = numbers(small.parent)["confusion"]
+    if kind == "png":
+        assert saved.startswith(b"\x89PNG")
+    elif kind == "svg":
+        assert all(f">{name}</text>".encode() in saved for name in experiment().data.classes)
+        assert b"rgb(" in saved and b"var(" not in saved
+    else:
+        rows = list(csv.reader(saved.decode("utf-8-sig").splitlines()))
+        assert rows[0][1:] == list(experiment().data.classes)
+        assert [[int(value) for value in row[1:]] for row in rows[1:]] == counts
     assert said == []
     page.context.close()
 

@@ -11,10 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_runs import Run, experiment, make_run
+from made_runs import Run, experiment, make_run, numbers
 
 from components.contracts import report, scores
 from components.evaluate.core import evaluate
+from components.evaluate.report.facts import RunFacts, with_facts
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 HOSTILE = [
@@ -153,7 +154,7 @@ class TestForm:
 class TestContent:
     def test_headline(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
-        headline = report.open(tmp_path / "r").metrics["headline"]
+        headline = numbers(tmp_path / "r")["headline"]
         low, high = (f"{headline['intervals']['top1'][end] * 100:.1f}" for end in ("low", "high"))
         shown = f"{headline['top1'] * 100:.1f} % top-1 by the ensemble of 2 streams after round 2"
         assert f"{shown}: {headline['correct']} of 24 test samples, 95 % interval {low} to {high} %" in page.words
@@ -201,7 +202,7 @@ class TestContent:
 
     def test_the_matrix_says_its_counts(self, run: Run, tmp_path: Path) -> None:
         _, page = page_of(run, tmp_path / "r")
-        counts = report.open(tmp_path / "r").metrics["confusion"]
+        counts = numbers(tmp_path / "r")["confusion"]
         assert f"class 0 → class 0: {counts[0][0]} of 6" in page.words
         cells = [
             rect for rect in page.all("rect") if "fill-opacity" in rect and rect.get("class") in ("right", "wrong")
@@ -223,6 +224,20 @@ class TestContent:
         assert len(html) < 2_000_000
         matrix = next(picture for picture in page.all("svg") if picture.get("class") == "matrix")
         assert 0 < float(matrix["width"] or 0) < 1200
+
+
+class TestFactsOfTheRun:
+    def test_they_are_added_to_a_copy(self, run: Run, tmp_path: Path) -> None:
+        html, _ = page_of(run, tmp_path / "r")
+        facts = RunFacts(command="make run DATA='<b>'", machine="2 cores", seconds=3725.4, model="runs/x/model")
+        words = Page(with_facts(html, facts)).words
+        for said in ("make run DATA='<b>'", "2 cores", "1 h 2 min", "runs/x/model"):
+            assert said in words
+            assert said not in Page(html).words
+
+    def test_without_any_the_page_stays(self, run: Run, tmp_path: Path) -> None:
+        html, _ = page_of(run, tmp_path / "r")
+        assert with_facts(html, RunFacts()) == html
 
 
 def _with_equal_rounds(run: Run, folder: Path) -> Run:

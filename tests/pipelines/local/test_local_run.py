@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,26 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-from small_experiment import ROOT, cached, command, pipelines, write_inputs, write_pickle
+from small_experiment import ROOT, Run, cached, command, pipelines, said, write_inputs, write_pickle
 
 from components.contracts import report
+from pipelines.local.folders import Uses
 
 one_first_run = pytest.mark.xdist_group("local run")
 """The tests that share ``first_run`` run in one process."""
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def first_run(
-    inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    root = tmp_path_factory.mktemp("runs")
-    return root, run(inputs, root)
 
 
 def run(inputs: tuple[Path, Path], root: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -38,11 +28,8 @@ def run(inputs: tuple[Path, Path], root: Path, *more: str) -> subprocess.Complet
 
 
 @one_first_run
-@pytest.mark.slow
-def test_a_run_ends_with_the_path_of_its_report(
-    first_run: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    root, result = first_run
+def test_a_run_ends_with_the_path_of_its_report(first_run: Run) -> None:
+    root, result = first_run.root, first_run.result
     assert result.returncode == 0, result.stderr
     last = result.stdout.splitlines()[-1]
     assert Path(last) == root / "small" / "report.html"
@@ -53,11 +40,8 @@ def test_a_run_ends_with_the_path_of_its_report(
 
 
 @one_first_run
-@pytest.mark.slow
-def test_the_user_sees_every_task_and_nothing_of_kfp(
-    first_run: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    root, result = first_run
+def test_the_user_sees_every_task_and_nothing_of_kfp(first_run: Run) -> None:
+    result = first_run.result
     trained = [
         f"{stage} {stream} round {r}"
         for stage, last in (("train", 2), ("agent", 1))
@@ -67,15 +51,46 @@ def test_the_user_sees_every_task_and_nothing_of_kfp(
     for task in ("configure", "preprocess", "agent prior", *trained, "evaluate"):
         assert any(line.startswith(task) and "done in" in line for line in result.stderr.splitlines()), task
     assert "KFP" not in result.stderr and "Traceback" not in result.stderr
-    assert "[KFP Executor" in (root / "small" / "pipeline.log").read_text()
+    assert "[KFP Executor" in first_run.log
 
 
 @one_first_run
-@pytest.mark.slow
-def test_the_same_run_again_comes_from_the_cache(
-    inputs: tuple[Path, Path], first_run: tuple[Path, subprocess.CompletedProcess[str]]
-) -> None:
-    root, _ = first_run
+def test_the_log_says_what_happened_in_plain_text(first_run: Run) -> None:
+    log = first_run.log
+    assert "\x1b" not in log
+    assert "test top-1" in log and "Task 'evaluate' finished with status SUCCESS" in log
+    assert "Got executor_input" not in log and "nw_ucla" not in log, "neither each task's inputs nor the presets"
+    assert max(map(len, log.splitlines())) < 700
+
+
+@one_first_run
+def test_a_run_leaves_nothing_in_the_temporary_folder(first_run: Run) -> None:
+    assert list(first_run.temporary.iterdir()) == []
+    assert not (first_run.root / "small" / "tmp").exists()
+
+
+@one_first_run
+def test_a_run_lists_what_it_used(first_run: Run) -> None:
+    """By this ``runs delete`` knows what to take away."""
+    uses, artifacts = Uses.read(first_run.root / "small"), first_run.root / "artifacts"
+    made = {str(file.parent.relative_to(artifacts)) for file in artifacts.rglob("manifest.json")}
+    used = {name for name in made if any(f"{name}/".startswith(f"{path}/") for path in uses.artifacts)}
+    first = min(name.partition("/")[0] for name in made)
+    assert {name for name in made if name.startswith(first)} <= used
+    assert {f"{key}.json" for key in uses.keys} <= {file.name for file in (first_run.root / "cache").glob("*.json")}
+
+
+@one_first_run
+def test_the_list_of_runs_has_it(first_run: Run) -> None:
+    listed = pipelines("runs", "--root", first_run.root).stdout
+    (line,) = [line for line in listed.splitlines() if line.startswith("small ")]
+    metrics = json.loads((first_run.root / "small" / "metrics.json").read_text())
+    assert f"{metrics['headline']['top1']:.1%}" in line and "finished" in line and " MB" in line
+
+
+@one_first_run
+def test_the_same_run_again_comes_from_the_cache(inputs: tuple[Path, Path], first_run: Run) -> None:
+    root = first_run.root
     report_before = (root / "small" / "report.html").read_bytes()
     again = run(inputs, root)
     assert again.returncode == 0, again.stderr
@@ -86,12 +101,16 @@ def test_the_same_run_again_comes_from_the_cache(
 @one_first_run
 @pytest.mark.slow
 def test_another_learning_rate_repeats_neither_preprocess_nor_the_prior(
-    inputs: tuple[Path, Path], first_run: tuple[Path, subprocess.CompletedProcess[str]]
+    inputs: tuple[Path, Path], first_run: Run
 ) -> None:
-    root, _ = first_run
+    root = first_run.root
+    before = (root / "small" / "report.html").read_bytes()
     changed = run(inputs, root, "--set", "train.learning_rate=0.001", "--rounds", "1", "--streams", "j")
     assert changed.returncode == 0, changed.stderr
     assert cached(changed) == {"preprocess": 1, "agent-prior": 1}
+    assert (root / "small" / "report.html").read_bytes() == before, "the first run keeps its report"
+    assert Path(changed.stdout.splitlines()[-1]) == root / "small-2" / "report.html"
+    assert "another run of this name keeps its report" in changed.stderr
 
 
 @pytest.mark.slow
@@ -107,7 +126,7 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
     assert interrupted.poll() is None, "the run ended before it could be killed"
     os.kill(interrupted.pid, signal.SIGKILL)
     interrupted.wait()
-    wait_until(lambda: processes_that_mention(str(tmp_path)) == [], "the training ended with its run")
+    wait_until(lambda: not processes_below(tmp_path), "the training ended with its run")
 
     again = pipelines(*arguments)
     assert again.returncode == 0, again.stderr
@@ -118,6 +137,33 @@ def test_a_run_that_was_killed_leaves_nothing_running_and_goes_on_within_its_rou
     assert [report.open(path).digest for path in reports(tmp_path)] == [
         report.open(path).digest for path in reports(tmp_path / "other")
     ], "an interrupted training must give the same bytes"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("which", "whom"), [("SIGINT", "run"), ("SIGTERM", "run"), ("SIGKILL", "task")])
+def test_a_run_that_ends_early_leaves_no_process_and_no_temporary_file(
+    inputs: tuple[Path, Path], tmp_path: Path, which: str, whom: str
+) -> None:
+    temporary, root = tmp_path / "tmp", tmp_path / "runs"
+    temporary.mkdir()
+    settings = ("--rounds", "1", "--streams", "j", "--set", "train.epochs=500", "--root", root)
+    arguments = command("run", "--data", inputs[0], "--config", inputs[1], *settings)
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if line.startswith("train j round 1"):
+                break
+        (task,) = processes_below(root)
+        os.kill(running.pid if whom == "run" else task.pid, getattr(signal, which))
+        rest = running.stderr.read()
+    assert running.returncode == (1 if whom == "task" else 128 + getattr(signal, which)), rest
+    assert rest.splitlines()[-1].startswith(
+        "error: train j round 1: ended without a word" if whom == "task" else "inter"
+    )
+    wait_until(lambda: not processes_below(root), "its task ended")
+    assert list(temporary.iterdir()) == [] and not list(root.glob("*/tmp"))
+    assert "interrupted" in pipelines("runs", "--root", root).stdout or whom == "task"
 
 
 def saved_or_over(saved: Path, process: subprocess.Popen[bytes]) -> bool:
@@ -136,30 +182,34 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
     pytest.fail(f"a minute passed before {what}")
 
 
-def processes_that_mention(text: str) -> list[str]:
+def processes_below(root: Path) -> list[psutil.Process]:
+    """Return the tasks that run for a root of runs."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if text in line and "executor_main" in line:
-            found.append(line)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = process.cmdline()
+            if "pipelines.local.executor" in words and words[-1].startswith(f"{root}/"):
+                found.append(process)
     return found
 
 
 def test_a_wrong_config_is_one_line(inputs: tuple[Path, Path], tmp_path: Path) -> None:
-    result = run(inputs, tmp_path, "--set", "train.epochs=none")
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith(f"error: {inputs[1]}: train.epochs: ")
-    assert len(result.stderr.splitlines()) == 1 and not result.stdout
+    data, config = inputs
+    options = ("--data", data, "--config", config, "--root", tmp_path)
+    status, text = said("run", *options, "--set", "train.epochs=none")
+    (line,) = text.splitlines()
+    assert status == 2 and line.startswith(f"error: {config}: train.epochs: ")
+    _, text = said("run", *options, "--set", "train.epoch=3")
+    assert text == f"error: {config}: train.epoch: no such key; did you mean train.epochs?\n"
 
 
 def test_a_root_that_cannot_be_written_is_one_line(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for result in (run(inputs, tmp_path / "file" / "runs"), pipelines("run", "--root", tmp_path / "file" / "runs")):
-        assert result.returncode == 2 and "Traceback" not in result.stderr
-        assert result.stderr.splitlines()[-1].endswith("file/runs: cannot be written: Not a directory")
+    root = tmp_path / "file" / "runs"
+    for options in (("--data", inputs[0], "--config", inputs[1]), ()):
+        status, text = said("run", *options, "--root", root)
+        expected = f"error: {root}: cannot be written: Not a directory; name another folder with --root (make: ROOT=)\n"
+        assert (status, text) == (2, expected)
 
 
 def test_a_stage_that_refuses_its_input_ends_the_run_with_its_one_line(tmp_path: Path) -> None:
@@ -174,6 +224,24 @@ def test_a_stage_that_refuses_its_input_ends_the_run_with_its_one_line(tmp_path:
 
 @pytest.mark.parametrize(("given", "missing"), [("--data", "CONFIG="), ("--config", "DATA=")])
 def test_data_and_config_come_together(inputs: tuple[Path, Path], tmp_path: Path, given: str, missing: str) -> None:
-    result = pipelines("run", given, inputs[0] if given == "--data" else inputs[1], "--root", tmp_path)
-    assert result.returncode == 2
-    assert missing in result.stderr.splitlines()[-1]
+    status, text = said("run", given, inputs[0] if given == "--data" else inputs[1], "--root", tmp_path)
+    assert status == 2
+    assert missing in text.splitlines()[-1]
+
+
+def test_a_checkout_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real read-only file system: root may write wherever permissions alone are lacking."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        monkeypatch.chdir(folder)
+        status, text = said("run")
+    finally:
+        monkeypatch.chdir(tmp_path)
+        subprocess.run(["umount", folder], check=True)
+    assert (status, text.splitlines()) == (
+        2, ["error: runs: cannot be written: Read-only file system; name another folder with --root (make: ROOT=)"]
+    )  # fmt: skip

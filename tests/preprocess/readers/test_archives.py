@@ -21,8 +21,9 @@ from recordings import NTU_NAMES, ntu_files, tarred, uav_files, write, zipped
 from components.contracts import dataset
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
+from components.preprocess.readers.archives import ALLOWANCE
 from components.preprocess.readers.choose import open_source
-from components.preprocess.readers.files import ALLOWANCE, digest, open_files
+from components.preprocess.readers.files import digest, open_files
 
 NAME = f"{NTU_NAMES[0]}.skeleton"
 TEXT = ntu_files()[NAME].encode()

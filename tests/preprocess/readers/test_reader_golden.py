@@ -11,7 +11,7 @@ from pickles import config
 
 from components.contracts.skeleton import load_layout
 from components.preprocess.normalise import normalise, rotation, to_body
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 
 NTU = load_layout("ntu25")
 Z, X = np.array([0.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0])

@@ -21,7 +21,7 @@ from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.kinetics import MOST_PERSONS, decompress
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 
 
 def coco(**changes: Any) -> DataConfig:

@@ -19,7 +19,7 @@ from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.ntu import TRAINING_SUBJECTS, motion
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 
 NAME = "S001C001P001R001A001"
 
@@ -192,7 +192,7 @@ def test_no_damage_is_a_crash(tmp_path_factory: pytest.TempPathFactory, at: int,
 
 def test_values_that_are_not_finite_are_skipped_by_the_stage(tmp_path: Path) -> None:
     files = ntu_files()
-    files["S001C001P003R009A002.skeleton"] = GOOD.replace(FIRST_JOINT.split()[0], "nan", 1)
+    files["S001C001P003R009A002.skeleton"] = GOOD.replace(FIRST_JOINT.split()[0], "inf", 1)
     preprocess(write(tmp_path / "in", files), ntu(), tmp_path / "out")
     (skipped,) = dataset.open(tmp_path / "out").skipped
     assert skipped.reason == "keypoint: 1 of 225 values are NaN, infinite or beyond float32"

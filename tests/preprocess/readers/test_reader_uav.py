@@ -18,7 +18,7 @@ from components.contracts.skeleton import load_layout
 from components.preprocess.core import preprocess
 from components.preprocess.normalise import normalise
 from components.preprocess.readers.choose import open_source
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 from components.preprocess.readers.uav import TEST_SUBJECTS_1, TEST_SUBJECTS_2
 
 

@@ -71,6 +71,17 @@ def test_scalars_sets_and_shared_objects_arrive(tmp_path: Path, protocol: int) -
     assert found["shared"][0] is found["shared"][1]
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_object_arrays_are_lists(tmp_path: Path, protocol: int) -> None:
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = [np.arange(3), "text"]
+    value = {"ids": np.array(["a", "bc"], dtype=object), "square": np.array([["a", 1], [None, 2.5]], dtype=object)}
+    (tmp_path / "value.pkl").write_bytes(pickle.dumps({**value, "ragged": ragged}, protocol=protocol))
+    found = load_data(tmp_path / "value.pkl")
+    assert found["ids"] == ["a", "bc"] and found["square"] == [["a", 1], [None, 2.5]]
+    assert found["ragged"][0].tolist() == [0, 1, 2] and found["ragged"][1] == "text"
+
+
 def test_module_names_of_older_numpy_are_known(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float16).reshape(2, 3)
     content = pickle.dumps(array, protocol=2).replace(b"numpy._core.", b"numpy.core.")
@@ -159,6 +170,9 @@ def _attacks(canary: Path) -> dict[str, bytes]:
         + b"\x89\x88\x87R"
         + path
         + b"\x86R.",
+        "object array of bytes": pickle.dumps(np.zeros(2, dtype="f8"), protocol=2).replace(
+            b"X\x02\x00\x00\x00f8", b"X\x02\x00\x00\x00O8"
+        ),
         "structured array": pickle.dumps(np.zeros(2, dtype=[("a", "f4")])),
         "array subclass": pickle.dumps(np.ma.masked_array([1.0])),
         "out-of-band buffer": b"\x80\x05\x97.",

@@ -17,10 +17,12 @@ from swift_server import SwiftServer
 from components.agent.core import run_round
 from components.agent.round import Round
 from components.contracts import checkpoint
+from components.contracts.artifact import digest
 from components.contracts.config import load_experiment
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.runtime.store import store_for
+from components.train.training.saves import round_key
 
 
 @pytest.fixture
@@ -54,18 +56,21 @@ def test_killed_round_goes_on_elsewhere(
     repository: Path, prefix: str, inputs: list[str], client: Minio, swift: SwiftServer, tmp_path: Path
 ) -> None:
     saves = f"{prefix}/j-1-saves"
+    made_from = {name: digest(tmp_path / name) for name in ("dataset", "constraints")}
+    stage = load_experiment(Path(inputs[1]), {"train.epochs": 30, "rounds": 1}).stage_train("j")
+    kept = f"{saves}-{round_key(stage, 'j', 1, made_from)}"
     with train(repository, *inputs, "--output", tmp_path / "lost", "--resume", saves) as process:
-        while saved_epoch(saves, tmp_path / "seen") < 2 and process.poll() is None:
+        while saved_epoch(kept, tmp_path / "seen") < 2 and process.poll() is None:
             time.sleep(0.25)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL, "the round ended before it could be killed"
     assert not (tmp_path / "lost").exists()
-    saved = saved_epoch(saves, tmp_path / "seen")
+    saved = saved_epoch(kept, tmp_path / "seen")
     with train(repository, *inputs, "--output", tmp_path / "elsewhere", "--resume", saves) as process:
         _, log = process.communicate()
     assert process.returncode == 0, log
     assert f"resuming after epoch {saved}" in log and swift.secret_key not in log
-    assert keys(client, saves) == [], "the save goes when the artifacts are complete"
+    assert keys(client, kept) == [], "the save goes when the artifacts are complete"
     with train(repository, *inputs, "--output", tmp_path / "calm") as process:
         process.communicate()
     assert all_bytes(tmp_path / "elsewhere") == all_bytes(tmp_path / "calm")

@@ -16,7 +16,7 @@ from components.contracts.config import Augmentation, TrainConfig
 from components.contracts.skeleton import load_layout
 from components.train.clips.augment import Draws, augment, draw, mirror, rotations, swap
 from components.train.clips.gather import ClipSource
-from components.train.clips.mix import Region, draw_region, paste, skeleton_mix
+from components.train.clips.mix import Region, draw_mix, draw_region, mix, paste
 from components.train.clips.sampling import test_frames as frames_of_test_clip
 from components.train.clips.sampling import training_frames
 
@@ -145,7 +145,7 @@ def test_part_drop_blanks_whole_limbs() -> None:
 def test_mixed_labels_are_distributions_and_clips_come_from_the_two(seed: int, batch: int, frames: int) -> None:
     clips = torch.randn(batch, 1, frames, 25, 3, generator=generator(seed))
     labels = torch.arange(batch) % 4
-    mixed, distribution = skeleton_mix(clips, labels, 4, LAYOUT, generator(seed))
+    mixed, distribution = mix(clips, labels, 4, draw_mix(len(clips), clips.shape[2], LAYOUT, generator(seed)))
     assert mixed.shape == clips.shape
     torch.testing.assert_close(distribution.sum(dim=1), torch.ones(batch))
     own = distribution[torch.arange(batch), labels]
@@ -177,10 +177,11 @@ def test_paste_changes_the_region_only() -> None:
 @pytest.mark.parametrize("warmup", [0, 2])
 def test_learning_rate_warms_up_and_falls_to_zero(tiny_dataset: Path, tiny_constraints: Path, warmup: int) -> None:
     from components.train.core import _build_trainer
+    from components.train.round import Round
     from components.train.training.inputs import open_inputs
 
     stage = experiment(epochs=10, warmup_epochs=warmup).stage_train("j")
-    trainer = _build_trainer(stage, open_inputs(stage, tiny_dataset, tiny_constraints, None, "j", 1), "j")
+    trainer = _build_trainer(stage, open_inputs(Round(stage, "j", 1, tiny_dataset, tiny_constraints)), "j")
     rates = [trainer.learning_rate(step) for step in range(10 * trainer.steps_per_epoch)]
     peak = warmup * trainer.steps_per_epoch
     assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) in (peak, peak - 1)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_rounds import all_bytes, outputs, run, state_bytes
-from train_helpers import experiment, torchrun
+from train_helpers import all_bytes, experiment, outputs, run, state_bytes
 
 from components.contracts import confusion, dataset, report, scores
 from components.contracts.config import Experiment
@@ -22,6 +21,7 @@ from components.train.clips.holding_out import choose, divide
 from components.train.core import Outputs, train_round
 from components.train.round import Round
 from components.train.trained.scoring import test_checkpoint as score_checkpoint
+from components.train.training.saves import SavePlace
 
 SHARE = 0.3  # of 7 training samples of each of the 6 classes: 2
 HELD_OUT, TRAINED = 12, 30
@@ -118,10 +118,11 @@ def test_weights_and_temperature_are_learnt_from_it(
     found = [made.scores for made in trained.values()]
     evaluate(stage, found, [made.confusion for made in trained.values()], [], tmp_path / "r", dataset=tiny_dataset)
     made = report.open(tmp_path / "r")
-    learnt = next(row for row in made.metrics["last"] if row["name"] == "learnt ensemble")
-    assert learnt["streams"] == ["j", "b"]
-    assert sum(learnt["weights"]) == pytest.approx(1, abs=1e-3)
-    assert made.metrics["calibration"]["held_out"]["samples"] == made.metrics["data"]["held_out_samples"] == HELD_OUT
+    learnt = next(row for row in made.metrics.last if row.name == "learnt ensemble")
+    assert learnt.streams == ["j", "b"]
+    assert sum(learnt.weights) == pytest.approx(1, abs=1e-3)
+    assert made.metrics.calibration.held_out is not None
+    assert made.metrics.calibration.held_out.samples == made.metrics.data.held_out_samples == HELD_OUT
     trained_on, good = (answer.text for answer in story(made.metrics)[:2])
     assert "42 samples of 6 classes, 12 of them held out from training" in trained_on
     assert "With weights learnt from 12 held-out training samples (j 0." in good
@@ -147,22 +148,11 @@ def test_a_resumed_round_gives_the_same_bytes(tiny_dataset: Path, tiny_constrain
 
     given = Round(stage, "j", 1, tiny_dataset, tiny_constraints), outputs(tmp_path / "killed")
     with pytest.raises(KilledError):
-        train_round(*given, resume=tmp_path / "resume", saved=die)
-    train_round(*given, resume=tmp_path / "resume")
+        train_round(*given, resume=SavePlace(tmp_path / "resume", saved=die))
+    train_round(*given, resume=SavePlace(tmp_path / "resume"))
     run(what, tiny_dataset, tiny_constraints, tmp_path / "calm")
     assert all_bytes(tmp_path / "killed") == all_bytes(tmp_path / "calm")
     assert "scores/held_out.npz" in all_bytes(tmp_path / "calm")
-
-
-def test_two_processes_score_it_as_one(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
-    what = experiment(rounds=1, epochs=1, learning_rate=1e-6, held_out=SHARE)
-    with torchrun(2, what, tiny_dataset, tiny_constraints, tmp_path / "two") as process:
-        _, log = process.communicate()
-    assert process.returncode == 0, log
-    one = held_out_of(run(what, tiny_dataset, tiny_constraints, tmp_path / "one"))
-    two = held_out_of(outputs(tmp_path / "two"))
-    assert one.sample_ids.tolist() == two.sample_ids.tolist()
-    np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-4)
 
 
 def test_the_test_command_scores_the_test_split(

@@ -16,7 +16,7 @@ from components.contracts.config import Augmentation, TrainConfig, TrainStage
 from components.contracts.errors import InputError
 from components.contracts.skeleton import STREAMS, load_layout
 from components.preprocess.normalise import normalise
-from components.preprocess.readers.source import Sample
+from components.preprocess.readers.samples import Sample
 from components.train.clips import features as inputs
 from components.train.clips.augment import Draws, augment
 from components.train.clips.features import test_features as features_of_test_clip

@@ -16,10 +16,11 @@ from train_helpers import experiment
 
 from components.contracts.config import ModelConfig, TrainConfig
 from components.train.core import _build_trainer
-from components.train.distributed.ranks import Workers, default_device
+from components.train.distributed.process_group import ProcessGroup, default_device
 from components.train.model.folding import fold
 from components.train.model.layers import BatchNorm
 from components.train.model.recogniser import Recogniser
+from components.train.round import Round
 from components.train.training.inputs import open_inputs
 from components.train.training.loop import Tally
 
@@ -153,12 +154,12 @@ def test_one_way_to_recompute() -> None:
 
 
 def test_kept_memory_is_harmless() -> None:
-    """glibc is told so once; a tensor larger than its largest mapping threshold still comes and goes."""
+    """glibc is told so once; an array larger than its largest mapping threshold still comes and goes."""
     script = """
-import torch
+import numpy as np
 from components.train.training.allocator import keep_memory
 assert keep_memory() is keep_memory()
-print(float(sum(torch.ones(20_000_000).sum() for _ in range(3))))
+print(float(sum(np.ones(20_000_000, dtype=np.float32).sum() for _ in range(3))))
 """
     for variables in ({}, {"MALLOC_TRIM_THRESHOLD_": "1000000"}):
         environment = {"PYTHONPATH": str(Path(__file__).resolve().parents[3]), "PATH": os.environ["PATH"], **variables}
@@ -171,8 +172,8 @@ print(float(sum(torch.ones(20_000_000).sum() for _ in range(3))))
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_step_never_waits_for_the_gpu(tiny_dataset: Path, tiny_constraints: Path) -> None:
     stage = experiment(precision="bf16").stage_train("b")
-    inputs = open_inputs(stage, tiny_dataset, tiny_constraints, None, "b", 1)
-    trainer = _build_trainer(stage, inputs, "b", Workers(device=default_device()))
+    inputs = open_inputs(Round(stage, "b", 1, tiny_dataset, tiny_constraints))
+    trainer = _build_trainer(stage, inputs, "b", ProcessGroup(device=default_device()))
     generator, batch = torch.Generator().manual_seed(0), trainer.samples[:12]
     tally = Tally.empty(len(CLASS_NAMES), trainer.source.device)
     trainer._step(batch, generator, tally)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from train_helpers import CLASSES, LAYOUT, experiment
+from typer.testing import CliRunner
 
 from components.contracts import checkpoint, dataset, scores
 from components.contracts.accuracy import top_k
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
+from components.train.__main__ import app
 from components.train.core import Outputs, train_round
 from components.train.round import Round
 from components.train.trained.predicting import _predictions, predict
@@ -40,9 +41,8 @@ def clip(tiny_dataset: Path) -> np.ndarray:
     return np.array(packed.sample(int(packed.split("test")[0])))
 
 
-def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "components.train", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
 
 
 def test_test_prints_what_the_scores_say(trained: Outputs, tiny_dataset: Path, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_test_prints_what_the_scores_say(trained: Outputs, tiny_dataset: Path, t
     config.write_text(experiment(rounds=1, **settings).to_json(), encoding="utf-8")
     flags = ("--config", config, "--dataset", tiny_dataset, "--stream", "b", "--output", tmp_path / "scores")
     done = call("test", trained.checkpoint, *flags, "--clips", 1, "--best")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     written = scores.open(tmp_path / "scores")
     assert written.clips == 1
     history = {record.epoch: record.test_top1 for record in written.history}
@@ -130,7 +130,7 @@ def test_evidence_is_the_logit_taken_apart(trained: Outputs, tiny_dataset: Path)
 def test_command_for_people_and_machines(trained: Outputs, clip: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "wave.npy", clip)
     done = call("predict", trained.checkpoint, tmp_path / "wave.npy", "--top", 3)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     assert done.stdout.startswith("wave\n") and "joints that say so: " in done.stdout
     document = json.loads(call("predict", trained.checkpoint, tmp_path / "wave.npy", "--top", 3, "--json").stdout)
     assert document["id"] == "wave" and len(document["classes"]) == len(document["joints"]) == 3
@@ -155,7 +155,7 @@ class _Payload:
         ("clip.json", b"{}", "keypoint: missing"),
         ("clip.json", b"[[[1, 2, 3], [1, 2]]]", "keypoint: its lists differ in length"),
         ("clip.json", b"[[[1, 2, 3]]]", "keypoint: found 1 joints, expected 20"),
-        ("clip.csv", b"1,2,3", "found suffix '.csv', expected .npy, .json, .pkl"),
+        ("clip.txt", b"1,2,3", "found suffix '.txt', expected .npy, .npz, .csv, .json"),
     ],
 )
 def test_clips_that_cannot_be_read(trained: Outputs, tmp_path: Path, name: str, content: bytes, reason: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from train_helpers import experiment
+from typer.testing import CliRunner
 
 from components.contracts import checkpoint, scores
 from components.contracts.config import Experiment
 from components.contracts.errors import InputError
+from components.train.__main__ import app
 from components.train.core import Outputs, train_round
 from components.train.round import Round
 from components.train.trained.published import import_reference
@@ -38,17 +38,12 @@ def reference_file(golden: Path, path: Path) -> Path:
     return path
 
 
-def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "components.train", *arguments], capture_output=True, text=True, check=False
-    )
-
-
 def test_import_names_what_it_leaves_and_keeps_the_rest(golden_dir: Path, tmp_path: Path) -> None:
     source, config = reference_file(golden_dir, tmp_path / "best.pth"), tmp_path / "ntu60.yaml"
     config.write_text(ntu60().to_json(), encoding="utf-8")
-    ended = shell("import", str(source), "--config", str(config), "--output", str(tmp_path / "out"), "--stream", "b")
-    assert ended.returncode == 0, ended.stderr
+    arguments = ["import", str(source), "--config", str(config), "--output", str(tmp_path / "out"), "--stream", "b"]
+    ended = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert ended.exit_code == 0, ended.output
     assert "not mapped: backbone.clip_model (1), backbone.examplar (1)" in ended.stdout
     imported = checkpoint.open(tmp_path / "out")
     assert imported.state.stream == "b"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference_helpers import VARIANTS, reference_model
 from safetensors.numpy import load_file
-from test_reference_equality import VARIANTS, reference_model
 from torch.nn import functional as F
 from train_helpers import experiment
 

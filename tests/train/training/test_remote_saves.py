@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from train_helpers import experiment
 
-from components.contracts import checkpoint
+from components.contracts import confusion
 from components.contracts.checkpoint import Checkpoint, TrainState
 from components.contracts.errors import InputError
 from components.runtime.store import LocalStore
-from components.train.training import remote_saves as mirror
-from components.train.training.remote_saves import Kept, kept_at
-from components.train.training.saves import Saves
+from components.train.training import remote_saves
+from components.train.training.remote_saves import kept_at
+from components.train.training.saves import SavePlace, Saves, round_key
 
 URI = "s3://lab/j-r1"
 
@@ -60,72 +60,107 @@ class SlowStore(LocalStore):
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SlowStore:
     store = SlowStore(tmp_path / "store")
-    monkeypatch.setattr(mirror, "store_for", lambda uri: store)
+    monkeypatch.setattr(remote_saves, "store_for", lambda uri: store)
     return store
 
 
-def saved(epoch: int) -> Checkpoint:
+def saved(epoch: int, seed: int = 3) -> Checkpoint:
     state = TrainState(stream="j", round=1, epoch=epoch, step=epoch, text_dimensions=4)
-    return Checkpoint({"weight": np.full(3, epoch, dtype=np.float32)}, {}, state, experiment().stage_train("j"))
+    return Checkpoint(
+        {"weight": np.full(3, epoch, dtype=np.float32)},
+        {},
+        state,
+        experiment().model_copy(update={"seed": seed}).stage_train("j"),
+    )
 
 
-def saves(kept: Kept) -> Saves:
-    assert kept.folder is not None
-    return Saves(kept.folder, 1, {"dataset": "1"}, kept.saved)
+MADE_FROM = {"dataset": "1"}
+
+
+def key(seed: int = 3) -> str:
+    return round_key(saved(0, seed).config, "j", 1, MADE_FROM)
+
+
+def saves(kept: SavePlace, seed: int = 3) -> Saves:
+    """The saves of a round, which has looked for one."""
+    made = Saves(kept, 1, key(seed), MADE_FROM)
+    made.newest()
+    return made
 
 
 @contextmanager
-def killed(place: str) -> Iterator[Kept]:
+def killed(place: str) -> Iterator[SavePlace]:
     """A round that ends before it is complete."""
     with pytest.raises(KeyboardInterrupt), kept_at(place) as kept:
+        assert kept is not None
         yield kept
         raise KeyboardInterrupt
 
 
 def test_another_machine_goes_on_from_the_newest_save(store: SlowStore) -> None:
     with killed(URI) as kept:
+        written = saves(kept)
         for epoch in (1, 2, 3):
-            saves(kept).write(saved(epoch))
-    assert kept.folder is not None and not kept.folder.exists()
-    with kept_at(URI) as again:
-        found = saves(again).newest(like=saved(0))
+            written.write(saved(epoch))
+    assert not kept.folder.exists() and store.exists(f"{URI}-{key()}")
+    with kept_at(URI) as elsewhere:
+        assert elsewhere is not None
+        found = Saves(elsewhere, 1, key(), MADE_FROM).newest()
         assert found is not None and found.state.epoch == 3
-    assert not store.exists(URI), "the round is complete"
+    assert not store.exists(f"{URI}-{key()}"), "the round is complete"
+
+
+def test_the_save_of_another_setting_stays(store: SlowStore) -> None:
+    with killed(URI) as kept:
+        saves(kept, seed=4).write(saved(7, seed=4))
+    with kept_at(URI) as kept:
+        assert kept is not None
+        saves(kept).write(saved(1))
+    with killed(URI) as kept:
+        found = Saves(kept, 1, key(4), MADE_FROM).newest()
+        assert found is not None and found.state.epoch == 7
 
 
 def test_training_does_not_wait_and_skips_what_is_overtaken(store: SlowStore) -> None:
     store.open.clear()
     with killed(URI) as kept:
-        saves(kept).write(saved(1))
+        written = saves(kept)
+        written.write(saved(1))
         assert store.busy.wait(10)
         for epoch in (2, 3, 4):  # the save being sent is dropped from the disk meanwhile
-            saves(kept).write(saved(epoch))
+            written.write(saved(epoch))
         assert store.published == []
         store.open.set()
-    assert store.published == ["epoch-000001", "epoch-000004"]
+    assert store.published == [f"epoch-000001-{key()}", f"epoch-000004-{key()}"]
 
 
-def test_a_server_that_is_away_does_not_end_the_training(store: SlowStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_away_does_not_end_the_training(store: SlowStore) -> None:
     store.failures = 1
     with killed(URI) as kept:
-        saves(kept).write(saved(1))
+        written = saves(kept)
+        written.write(saved(1))
         assert store.busy.wait(10)
-        saves(kept).write(saved(2))
-    assert store.published[-1] == "epoch-000002"
+        written.write(saved(2))
+    assert store.published[-1] == f"epoch-000002-{key()}"
 
 
 def test_what_is_no_checkpoint_is_left_alone(store: SlowStore, tmp_path: Path) -> None:
-    checkpoint.write(tmp_path / "made", saved(1), made_from={})
-    store.publish(tmp_path / "made", URI)
-    damaged = tmp_path / "store" / "lab" / "j-r1" / "manifest.json"
-    damaged.write_text(damaged.read_text().replace('"artifact": "checkpoint"', '"artifact": "dataset"'))
-    with pytest.raises(InputError, match=f"^{URI}: expected a checkpoint artifact, found 'dataset'$"), kept_at(URI):
-        pass
-    assert store.exists(URI)
+    counts = np.eye(6, dtype=np.int64)
+    made = confusion.Confusion("j", 1, counts, counts)
+    confusion.write(tmp_path / "made", made, made_from={}, config=experiment().stage_train("j"))
+    uri = f"{URI}-{key()}"
+    store.publish(tmp_path / "made", uri)
+    with (
+        pytest.raises(InputError, match=f"^{uri}: expected a checkpoint artifact, found 'confusion'$"),
+        kept_at(URI) as kept,
+    ):
+        assert kept is not None
+        saves(kept)
+    assert store.exists(uri)
 
 
 def test_a_folder_and_nothing_are_used_as_they_are(tmp_path: Path) -> None:
     with kept_at(str(tmp_path)) as kept:
-        assert kept == Kept(tmp_path)
+        assert kept == SavePlace(tmp_path)
     with kept_at(None) as kept:
-        assert kept == Kept()
+        assert kept is None

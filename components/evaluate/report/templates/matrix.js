@@ -110,4 +110,54 @@
   });
   by("matrix-names").append(...names.map((name) => Object.assign(document.createElement("option"), { value: name })));
   by("matrix-tools").hidden = total <= 12; // all can be read as it is
+
+  function save(blob, ending) {
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: `confusion.${ending}` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  }
+  function picture() {
+    // A copy that needs no style sheet: what the browser computed becomes attributes.
+    const copy = svg.cloneNode(true), nodes = svg.querySelectorAll("*");
+    copy.querySelectorAll("*").forEach((node, i) => {
+      const style = getComputedStyle(nodes[i]);
+      for (const key of ["fill", "fill-opacity", "stroke", "stroke-width", "font-size", "font-family", "font-weight", "text-anchor", "visibility"]) {
+        node.setAttribute(key, style.getPropertyValue(key));
+      }
+      node.removeAttribute("class");
+    });
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    copy.style.background = getComputedStyle(document.querySelector("section")).backgroundColor;
+    return new XMLSerializer().serializeToString(copy);
+  }
+  function png() {
+    const image = new Image(), canvas = document.createElement("canvas"), scale = 2;
+    image.onload = () => {
+      canvas.width = scale * svg.width.baseVal.value;
+      canvas.height = scale * svg.height.baseVal.value;
+      const context = canvas.getContext("2d");
+      context.fillStyle = getComputedStyle(document.querySelector("section")).backgroundColor;
+      context.fillRect(0, 0, canvas.width, canvas.height);
+      context.drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob((blob) => save(blob, "png"));
+    };
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(picture())}`;
+  }
+  function csv() {
+    // A name that begins like a formula is not to be one in a spreadsheet.
+    const quote = (text) => `"${(/^[=+@\t\r-]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
+    const lines = rows.map((row, i) => {
+      const counts = new Array(total).fill(0);
+      for (let at = 0; at < row.length; at += 2) counts[row[at]] = row[at + 1];
+      return [quote(names[i]), ...counts].join(",");
+    });
+    return [["true \\ predicted", ...names].map(quote).join(","), ...lines].join("\r\n") + "\r\n";
+  }
+  by("matrix-save").addEventListener("click", (event) => {
+    const kind = event.target.dataset.save;
+    if (kind === "csv") save(new Blob(["\ufeff", csv()], { type: "text/csv" }), kind);
+    if (kind === "svg") save(new Blob([picture()], { type: "image/svg+xml" }), kind);
+    if (kind === "png") png();
+  });
+  by("matrix-save").hidden = false;
 })();

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+from components.contracts.metrics import Interval
 
 NO_VALUE = "–"
 _MINUS = "−"
@@ -28,19 +30,19 @@ def signed(value: float) -> str:
     return "0.00" if float(text) == 0 else text.replace("-", _MINUS)
 
 
-def span(interval: Mapping[str, float]) -> str:
+def span(interval: Interval) -> str:
     """An interval of a share, such as 87.3 to 98.2 %."""
-    return f"{interval['low'] * 100:.1f} to {percent(interval['high'])}"
+    return f"{interval.low * 100:.1f} to {percent(interval.high)}"
 
 
-def points_span(interval: Mapping[str, float]) -> str:
+def points_span(interval: Interval) -> str:
     """An interval of a difference of shares, in points."""
-    return f"{points(interval['low'])} to {points(interval['high'])}"
+    return f"{points(interval.low)} to {points(interval.high)}"
 
 
-def signed_span(interval: Mapping[str, float]) -> str:
+def signed_span(interval: Interval) -> str:
     """An interval of a difference of ratios."""
-    return f"{signed(interval['low'])} to {signed(interval['high'])}"
+    return f"{signed(interval.low)} to {signed(interval.high)}"
 
 
 def p_value(value: float) -> str:
@@ -48,7 +50,7 @@ def p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}" if value < 0.1 else f"p = {value:.2f}"
 
 
-def some(count: int, word: str, words: str = "") -> str:
+def counted(count: int, word: str, words: str = "") -> str:
     """A number of things: 1 class, 2 classes."""
     return f"{count:,} {word if count == 1 else words or word + 's'}".replace(",", _THIN)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from bucket_run import run_in_bucket
+from command_lines import command_lines
 from rich.console import Console
 
 from components.contracts.config import load_experiment
-from components.contracts.errors import InputError
-from pipelines.local.command_lines import command_lines
-from pipelines.local.compose import compose
+from components.contracts.errors import InputError, ResourceError
 from pipelines.local.engine import Engine
 from pipelines.local.run import Request
 
-DEMO = Path(__file__).resolve().parents[3] / "pipelines" / "configs" / "demo.yaml"
+DEMO = Path(__file__).resolve().parents[2] / "pipelines" / "configs" / "demo.yaml"
 PREFIX = "s3://lab/trial"
 
 
@@ -45,11 +45,11 @@ def test_the_rounds_of_a_stream_follow_each_other() -> None:
 def test_a_store_that_containers_cannot_reach_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("S3_ENDPOINT", "http://localhost:9000")
     with pytest.raises(InputError, match=r"^S3_ENDPOINT: found http://localhost:9000, which in a container is itself"):
-        compose(Request(tmp_path / "my.pkl", DEMO, {}, tmp_path), "s3://lab/trial", Console())
+        run_in_bucket(Request(tmp_path / "my.pkl", DEMO, {}, tmp_path), "s3://lab/trial", Console())
 
 
 def test_without_an_engine_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    with pytest.raises(InputError, match=r"^no container engine: [^\n]+ start one") as caught:
+    with pytest.raises(ResourceError, match=r"^no container engine: [^\n]+ start one") as caught:
         Engine("trial")
     assert "\n" not in str(caught.value)

@@ -2,10 +2,13 @@
 
 No folder of this machine is mounted anywhere: data and experiment are uploaded, every stage is its own command line
 on ``s3://`` URIs, and the report is fetched at the end. What works so works on a cluster of any kind.
+
+    S3_ENDPOINT=http://172.17.0.1:8333 python tests/containers/bucket_run.py --to s3://lab/trial
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import secrets
@@ -21,20 +24,24 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 import yaml
+from command_lines import CommandLine, command_lines
 from rich.console import Console
 from rich.markup import escape
 
 from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
 from components.contracts import report as report_contract
 from components.contracts.config import Experiment, load_experiment
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
+from components.runtime.cli import parse_settings
 from components.runtime.store import store_for
 from components.runtime.task import image
+from pipelines.__main__ import DEMO_CONFIG
+from pipelines.demo import write_demo
 from pipelines.images import STAGES
-from pipelines.local.command_lines import CommandLine, command_lines
 from pipelines.local.containers import AGENT_URL, agent_service
 from pipelines.local.engine import Engine
-from pipelines.local.run import Request, StageError, only_run, threads
+from pipelines.local.folders import only_run
+from pipelines.local.run import Request, StageError, threads
 
 _STORE = (
     "S3_ENDPOINT",
@@ -46,7 +53,7 @@ _STORE = (
 )
 
 
-def compose(request: Request, bucket: str, console: Console) -> Path:
+def run_in_bucket(request: Request, bucket: str, console: Console) -> Path:
     """Run the pipeline through the bucket and return the path of the report.
 
     Args:
@@ -66,8 +73,8 @@ def compose(request: Request, bucket: str, console: Console) -> Path:
     with (
         only_run(home, experiment.name),
         _unwinding_on_sigterm(),
-        Engine(f"compose {home.resolve()}") as engine,
-        (home / "compose.log").open("wb", buffering=0) as log,
+        Engine(f"bucket {home.resolve()}") as engine,
+        (home / "bucket.log").open("wb", buffering=0) as log,
     ):
         engine.check_images(*STAGES)
         data = _upload(request, experiment, prefix)
@@ -153,3 +160,27 @@ class _Place:
                 raise InputError(said)
             raise StageError(f"{said} (details: {self.log.name})")
         self.console.print(f"[bold]{line.name:<18}[/] done in {time.monotonic() - started:.1f} s", highlight=False)
+
+
+def main() -> None:
+    """Run it as the command line says, and print the report's path."""
+    parser = argparse.ArgumentParser(description="The stages in containers that share only a bucket.")
+    parser.add_argument("--to", required=True, help="Prefix for everything: s3://bucket/prefix")
+    parser.add_argument("--data", type=Path, help="Pickle of skeletons; none: the synthetic demo.")
+    parser.add_argument("--config", type=Path, default=DEMO_CONFIG)
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--root", type=Path, default=Path("runs/bucket"), help="Folder for the report and the log.")
+    arguments = parser.parse_args()
+    data = arguments.data or arguments.root / "demo" / "demo.pkl"
+    if arguments.data is None:
+        write_demo(data)
+    request = Request(data, arguments.config, parse_settings(arguments.settings), arguments.root)
+    try:
+        print(run_in_bucket(request, arguments.to, Console(file=sys.stderr)))
+    except (SkeletonAgentError, StageError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_status", 1))
+
+
+if __name__ == "__main__":
+    main()

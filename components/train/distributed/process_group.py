@@ -24,7 +24,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from components.contracts.errors import InputError, SkeletonAgentError
+from components.contracts.errors import InputError, SkeletonAgentError, UnavailableError
 from components.runtime.logs import LOGGER
 from components.train.model.layers import BatchNorm
 
@@ -34,45 +34,46 @@ _FETCH_TIMEOUT = timedelta(days=1)  # who fetches in vain ends, and the launcher
 
 
 @dataclass(frozen=True)
-class Workers:
-    """This process among its ``size`` ones; ``Workers()`` is a process alone."""
+class ProcessGroup:
+    """This process among ``world_size`` that train together; ``ProcessGroup()`` is a process alone."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that logs, shows and writes."""
         return self.rank == 0
 
-    def share(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """Return this process's part of rows that all have."""
-        return rows if self.size == 1 else rows.tensor_split(self.size)[self.rank]
+        return rows if self.world_size == 1 else rows.tensor_split(self.world_size)[self.rank]
 
-    def gather(self, share: Tensor, total: int) -> Tensor:
+    def all_gather(self, share: Tensor, total: int) -> Tensor:
         """Return all rows of which each process has its ``share``, in order; gradients flow to the own ones.
 
-        They are multiplied by ``size``, as what every process computes from all rows is averaged over them.
+        Every process computes the loss of the whole batch, and ``DistributedDataParallel`` averages the gradients:
+        without the factor ``world_size`` in the backward pass they would come out that much too small.
         """
-        return share if self.size == 1 else cast(Tensor, _Gather.apply(share, total, self))
+        return share if self.world_size == 1 else cast(Tensor, _Gather.apply(share, total, self))
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """Add up the values of all processes, in place, without a gradient."""
-        if self.size > 1:
+        if self.world_size > 1:
             distributed.all_reduce(values)
         return values
 
-    def from_leader(self, values: Tensor) -> Tensor:
-        """Replace the values, in place, by those of the process that leads."""
-        if self.size > 1:
+    def broadcast(self, values: Tensor) -> Tensor:
+        """Replace the values, in place, by those of rank 0."""
+        if self.world_size > 1:
             distributed.broadcast(values, 0)
         return values
 
     def once_a_node(self, name: str, fetch: Callable[[], Path]) -> Path:
         """Return what the first process of this node has fetched; the others wait for it, and use its copy."""
         first = self.rank - int(os.environ.get("LOCAL_RANK", "0"))
-        if self.size == 1:
+        if self.world_size == 1:
             return fetch()
         store, key = _launcher_store(_FETCH_TIMEOUT), f"fetched/{first}/{name}"
         if self.rank == first:
@@ -87,7 +88,7 @@ class Workers:
         Args:
             sync_batch_norm: normalise with the statistics of the whole batch, not of each process's share.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return model
         if sync_batch_norm:
             synchronise(model, self)
@@ -95,7 +96,7 @@ class Workers:
         return DistributedDataParallel(model)
 
 
-ALONE = Workers()
+SINGLE_PROCESS = ProcessGroup()
 
 
 def default_device() -> torch.device:
@@ -104,30 +105,30 @@ def default_device() -> torch.device:
 
 
 @contextmanager
-def joined() -> Iterator[Workers]:
+def process_group() -> Iterator[ProcessGroup]:
     """Meet the other processes that ``torchrun`` started, if it did; one that fails ends all.
 
     Raises:
-        InputError: this process failed by a user's mistake, or lost another one.
+        SkeletonAgentError: as this process raised it; ``UnavailableError`` if it lost another one.
         SystemExit: another process failed first and has said why.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if size == 1:
-        yield Workers(device=default_device())
+        yield ProcessGroup(device=default_device())
         return
     device = _own_device(rank)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     if rank:
         logging.getLogger(LOGGER).setLevel(logging.ERROR)
     try:
-        yield Workers(rank, size, device)
+        yield ProcessGroup(rank, size, device)
     except SkeletonAgentError as error:
         _only_first_goes_on()
         raise type(error)(f"{error.what} (process {rank} of {size})", at=error.at) from None
     except RuntimeError as error:
         _only_first_goes_on()
         if isinstance(error, distributed.DistError) or "gloo" in str(error):
-            raise InputError(f"process {rank} of {size}: another process was lost; the round is ended") from None
+            raise UnavailableError(f"process {rank} of {size}: another process was lost; the round is ended") from None
         raise
     finally:
         distributed.destroy_process_group()
@@ -166,9 +167,10 @@ def _only_first_goes_on() -> None:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, share: Tensor, total: int, workers: Workers) -> Tensor:
-        counts = [len(part) for part in torch.empty(total).tensor_split(workers.size)]
-        ctx.start, ctx.count, ctx.size = sum(counts[: workers.rank]), len(share), workers.size
+    def forward(ctx: Any, share: Tensor, total: int, group: ProcessGroup) -> Tensor:
+        counts = [len(part) for part in torch.empty(total).tensor_split(group.world_size)]
+        ctx.start, ctx.count, ctx.size = sum(counts[: group.rank]), len(share), group.world_size
+        # all_gather takes equal shapes only; the last shards may be one row shorter than the first.
         padded = F.pad(share, (0, 0) * (share.dim() - 1) + (0, counts[0] - len(share))).contiguous()
         parts = [torch.empty_like(padded) for _ in counts]
         distributed.all_gather(parts, padded)
@@ -176,6 +178,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        # No communication: each process has the gradient of all rows already, see ``ProcessGroup.all_gather``.
         return gradient[ctx.start : ctx.start + ctx.count] * ctx.size, None, None
 
 
@@ -183,19 +186,19 @@ class _Sum(torch.autograd.Function):
     """Sum over the processes, each of which goes on with it: hence their gradients add up too."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, workers: Workers) -> Tensor:
-        ctx.workers = workers
-        return workers.sum(values.clone())
+    def forward(ctx: Any, values: Tensor, group: ProcessGroup) -> Tensor:
+        ctx.group = group
+        return group.all_reduce(values.clone())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.workers.sum(gradient.clone()), None
+        return ctx.group.all_reduce(gradient.clone()), None
 
 
 class SynchronisedNorm(nn.BatchNorm1d):
     """Batch norm of ``[N, C, T]`` with the statistics of all processes, whose N may differ, on any device."""
 
-    workers = Workers()
+    group = ProcessGroup()
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -204,12 +207,13 @@ class SynchronisedNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        # torch.nn.SyncBatchNorm knows CUDA only, and no shares of different size.
         local = torch.cat([x.sum(dim=(0, 2)), x.new_tensor([len(x) * x.shape[2]])])
-        total = cast(Tensor, _Sum.apply(local, self.workers))
+        total = cast(Tensor, _Sum.apply(local, self.group))
         count = total[-1].detach()
         mean = total[:-1] / count
         centred = x - mean[:, None]
-        variance = cast(Tensor, _Sum.apply(centred.square().sum(dim=(0, 2)), self.workers)) / count
+        variance = cast(Tensor, _Sum.apply(centred.square().sum(dim=(0, 2)), self.group)) / count
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
@@ -218,11 +222,12 @@ class SynchronisedNorm(nn.BatchNorm1d):
         return centred * scale[:, None] + self.bias[:, None]
 
 
-def synchronise(model: nn.Module, workers: Workers) -> None:
+def synchronise(model: nn.Module, group: ProcessGroup) -> None:
     """Let every batch norm of a model use the statistics of the whole batch."""
     for part in model.modules():
         if isinstance(part, BatchNorm):
-            part.total = workers.sum
+            part.total = group.all_reduce
         elif isinstance(part, nn.BatchNorm1d):
+            # In place, so that names in the state dict and the optimiser's parameters stay what they are.
             part.__class__ = SynchronisedNorm
-            cast(SynchronisedNorm, part).workers = workers
+            cast(SynchronisedNorm, part).group = group

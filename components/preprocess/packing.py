@@ -19,9 +19,15 @@ import numpy.typing as npt
 
 from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
-from components.contracts.errors import InputError
+from components.contracts.errors import ResourceError
+from components.preprocess.adapt import adapt
+from components.preprocess.gaps import fill
+from components.preprocess.inspect.gap_notes import Lost
+from components.preprocess.inspect.glimpse import Glimpse, glimpse
+from components.preprocess.inspect.survey import is_looked_at
 from components.preprocess.normalise import normalise
-from components.preprocess.readers.source import Sample, Source, fault, fingerprint
+from components.preprocess.readers.faults import fault
+from components.preprocess.readers.samples import ABSENT, Sample, Source, fingerprint
 
 FEW = 500
 """Below so many records, other processes would take longer to start than to help."""
@@ -36,16 +42,19 @@ _PR_SET_PDEATHSIG = 1
 class Prepared:
     """A record as the dataset stores it, float32 ``[M, T, V, 3]``, or the reason why it cannot.
 
-    ``width``: see ``Dataset.widths``.
+    ``width``: see ``Dataset.widths``; ``label`` is None where the record has none; ``lost`` and ``seen``: see
+    ``inspect.survey``.
     """
 
     position: int
     sample_id: str
-    label: int = 0
+    label: int | None = None
     keypoints: npt.NDArray[np.float32] | None = None
     width: int = 0
     fingerprint: bytes = b""
     reason: str = ""
+    lost: Lost | None = None
+    seen: Glimpse | None = None
 
 
 def prepared(source: Source, config: DataConfig, processes: int | None = None) -> Generator[Prepared, None, None]:
@@ -58,7 +67,7 @@ def prepared(source: Source, config: DataConfig, processes: int | None = None) -
             for few records or where a process cannot be forked (outside of Linux).
 
     Raises:
-        InputError: a process was killed.
+        ResourceError: a process was killed.
     """
     if processes is None:
         many = sys.platform == "linux" and source.expected >= FEW
@@ -81,7 +90,7 @@ def _spread(source: Source, config: DataConfig, processes: int) -> Generator[Pre
         while awaited:
             yield from awaited.popleft().result()
     except BrokenProcessPool:
-        raise InputError("a process that packs samples was killed: is there enough memory?") from None
+        raise ResourceError("a process that packs samples was killed: is there enough memory?") from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -118,20 +127,31 @@ def _prepare(source: Source, config: DataConfig, raw: Any) -> Prepared:
     record = source.finish(raw)
     if isinstance(record, Skipped):
         return Prepared(record.position, record.sample_id, reason=record.reason)
-    reason = fault(record, config)
-    if reason is not None:
-        return Prepared(record.position, record.sample_id, reason=reason)
-    keypoints = normalise(record, config)
+    mended = fill(adapt(record, config), config.fill_gaps)
+    sample = mended.sample
+    reason = mended.reason or fault(sample, config)
+    if reason:
+        return Prepared(record.position, record.sample_id, sample.label, reason=reason)
+    keypoints = normalise(sample, config)
     if not np.isfinite(keypoints).all():
-        return Prepared(record.position, record.sample_id, reason="keypoint: values too large to normalise")
+        reason = "keypoint: values too large to normalise"
+        return Prepared(record.position, record.sample_id, sample.label, reason=reason)
     return Prepared(
         record.position,
         record.sample_id,
-        record.label,
+        sample.label,
         keypoints,
-        _width(record, config),
-        fingerprint(record.keypoints),
+        _width(sample, config),
+        fingerprint(np.asarray(record.keypoints)),
+        lost=_lost(sample, keypoints, mended.filled),
+        seen=glimpse(sample) if is_looked_at(record.position, source.expected) else None,
     )
+
+
+def _lost(sample: Sample, stored: npt.NDArray[np.float32], filled: int) -> Lost:
+    frames = sample.keypoints.shape[1]
+    empty = frames - int((np.abs(sample.keypoints) > ABSENT).any(axis=(0, 2, 3)).sum())
+    return Lost(sample.label, frames, empty, frames - stored.shape[1], filled)
 
 
 def _width(sample: Sample, config: DataConfig) -> int:

@@ -1,0 +1,91 @@
+"""Several processes under torchrun train what one would: gradients, confusion, resume with another number, failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from train_helpers import experiment, run, train_on_two
+
+from components.contracts import checkpoint, confusion, scores
+from components.contracts.config import Experiment
+from components.train.distributed import torchrun
+from components.train.distributed.process_group import SynchronisedNorm
+from components.train.distributed.restarts import KilledError
+
+
+def one_round(**train: object) -> Experiment:
+    return experiment(rounds=1, **train)
+
+
+def test_two_processes_make_the_gradient_of_one(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    """Two steps with batches of 15, of which the processes have 8 and 7. After the first the momentum is the
+    gradient; statistics of the batch norms, losses, confusion and scores are those of the whole batch too."""
+    what = one_round(epochs=1, batch=15, class_balance=True, learning_rate=0.001, held_out=0.3)
+    two = train_on_two(what, tiny_dataset, tiny_constraints, tmp_path / "two")
+    one = run(what, tiny_dataset, tiny_constraints, tmp_path / "one")
+    for name in ("state.safetensors", "model.safetensors"):
+        expected, found = load_file(one.checkpoint / name), load_file(two.checkpoint / name)
+        assert expected.keys() == found.keys()
+        for key, array in expected.items():
+            np.testing.assert_allclose(found[key], array, rtol=2e-3, atol=2e-5, err_msg=key)
+    assert (confusion.open(one.confusion).train == confusion.open(two.confusion).train).all()
+    assert confusion.open(two.confusion).train.sum(axis=1).tolist() == [5] * 6, "every sample once"
+    scored, alone = scores.open(two.scores), scores.open(one.scores)
+    assert scored.history[0].loss == pytest.approx(alone.history[0].loss, rel=1e-4)
+    for found, expected in ((scored, alone), (scored.held_out, alone.held_out)):
+        assert found is not None and expected is not None
+        assert (found.sample_ids == expected.sample_ids).all()
+        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
+
+
+def test_a_lost_process_ends_all_and_one_alone_goes_on(
+    tiny_dataset: Path,
+    tiny_constraints: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The second process is killed before the second step of epoch 3."""
+    what, resume = one_round(epochs=4, sync_batch_norm=False), tmp_path / "resume"
+    monkeypatch.setattr(torchrun, "PROGRAM", (str(Path(__file__).with_name("killed_rank.py")), "1", "10", "run"))
+    with pytest.raises(KilledError, match="SIGKILL"):
+        train_on_two(what, tiny_dataset, tiny_constraints, tmp_path, resume)
+    log = capfd.readouterr().err
+    said = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert said in ([], ["error: process 0 of 2: another process was lost; the round is ended"]), log
+    assert "components/train/" not in log, "a traceback of ours"
+    assert max(checkpoint.open(path).state.epoch for path in resume.glob("epoch-*")) == 2
+    made = checkpoint.open(run(what, tiny_dataset, tiny_constraints, tmp_path, resume=resume).checkpoint)
+    assert [record.epoch for record in made.state.history] == [1, 2, 3, 4]
+    assert not resume.exists()
+
+
+def test_a_mistake_is_said_once_and_not_tried_again(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        train_on_two(one_round(epochs=1, batch=1), tiny_dataset, tiny_constraints, tmp_path / "out")
+    assert end.value.code in (1, 2)  # 1: the one of both that left quietly was seen first
+    log = capfd.readouterr().err
+    said = [line for line in log.splitlines() if line.startswith("error: ")]
+    assert len(said) == 1 and "2 processes found, at most 1 expected, one sample of a batch each" in said[0], log
+    assert not (tmp_path / "out" / "checkpoint").exists()
+
+
+def test_synchronised_norm_of_a_process_alone_is_batch_norm() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, 7, 9, generator=generator) * 3 + 2
+    plain, ours = torch.nn.BatchNorm1d(7).double(), SynchronisedNorm(7).double()
+    results = []
+    for norm in (plain, ours):
+        given = x.double().requires_grad_()
+        out = norm(given)
+        out.pow(3).sum().backward()
+        assert given.grad is not None and norm.weight.grad is not None
+        results.append((out, given.grad, norm.weight.grad, norm.running_mean, norm.running_var, norm.eval()(given)))
+    for expected, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected)
