@@ -10,6 +10,7 @@ from rich.console import Console
 
 from components.agent.core import plan_of_round
 from components.agent.llm.cache import VARIABLE
+from components.agent.offline.template import template
 from components.agent.round import Round
 from components.agent.rounds import make_round
 from components.agent.service.messages import TOKEN_VARIABLE, URL_VARIABLE
@@ -122,6 +123,15 @@ def serve_command(
         slots=jobs,
         max_bytes=max_megabytes * 10**6,
     )
+
+
+@app.command("template")
+def template_command(config: Config) -> None:
+    """Print a file of priors to fill in, for the classes and joints of an experiment.
+
+    python -m components.agent template --config my.yaml > my_priors.yaml
+    """
+    print(template(read_experiment(config)), end="")
 
 
 @app.command("plan")

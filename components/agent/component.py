@@ -24,9 +24,8 @@ def agent_prior(stage: str, code: str, constraints: dsl.Output[dsl.Artifact], ag
     with task("agent prior", "agent", code):
         from pathlib import Path
 
-        from components.agent.llm.cache import memory_of_environment
         from components.agent.round import Round
-        from components.agent.rounds import make_round
+        from components.agent.rounds import make_round, memory_of_environment
         from components.contracts.config import AgentStage, parse_section
 
         section = parse_section(AgentStage, stage)
@@ -62,9 +61,8 @@ def agent(
     with task(f"agent {stream} round {round_number}", "agent", code):
         from pathlib import Path
 
-        from components.agent.llm.cache import memory_of_environment
         from components.agent.round import Round
-        from components.agent.rounds import make_round
+        from components.agent.rounds import make_round, memory_of_environment
         from components.contracts.config import AgentStage, parse_section
 
         section = parse_section(AgentStage, stage)

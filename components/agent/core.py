@@ -15,9 +15,9 @@ from components.agent.llm.budget import cost, estimate
 from components.agent.llm.chat import ChatProvider
 from components.agent.metrics import CONSTRAINTS
 from components.agent.offline.priors import load_priors
-from components.agent.offline.provider import NO_PRIOR, OfflineProvider, opening
+from components.agent.offline.provider import NO_PRIOR, OfflineProvider, prior_constraints
 from components.agent.providers import LOGGER, UNOBSERVED, Observer, Provider, Question, Rival
-from components.agent.questioner import plan_opening, plan_round
+from components.agent.questioner import plan_round, plan_round_zero
 from components.agent.round import Round
 from components.agent.selector import select, unchanged
 from components.agent.text.encoder import load_encoder
@@ -31,7 +31,7 @@ from components.contracts.errors import InputError
 from components.contracts.plan import Estimate, Plan, PlannedClass
 from components.contracts.skeleton import load_layout
 from components.runtime.progress import progress
-from components.runtime.store import Documents
+from components.runtime.store.interface import Documents
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,12 @@ def _provider(stage: AgentStage, cache: Documents | Path | None) -> Provider:
 def _plan(what: Round) -> _Planned:
     stage = what.stage
     priors = load_priors(stage.agent.priors)
+    priors.check(stage.data.classes, load_layout(stage.data.layout))
     made_from = {"priors": priors.sha256} if priors.sha256 else {}
     if what.number == 0:
         if what.confusion is not None or what.previous is not None:
             raise InputError("round 0 takes neither a confusion nor previous constraints")
-        standing = opening(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
+        standing = prior_constraints(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
     else:
         counts, before = _open_inputs(what)
         made_from |= {"confusion": counts.digest, "previous": before.digest}
@@ -106,7 +107,7 @@ def _plan(what: Round) -> _Planned:
         return estimate(_question(planned, standing, stage), stage.agent)
 
     if what.number == 0:
-        return _Planned(standing, plan_opening(standing, stage.agent, estimated), made_from)
+        return _Planned(standing, plan_round_zero(standing, stage.agent, estimated), made_from)
     return _Planned(standing, plan_round(counts.train, standing, stage.agent, estimated), made_from)
 
 
@@ -186,8 +187,10 @@ def _log_summary(classes: list[ClassConstraint], plan: Plan, what: Round) -> Non
     origins = [constraint.provenance for constraint in classes]
     counts = sorted(Counter(origin.status for origin in origins).items())
     where = f"round {what.number}" + (f", stream {what.stream}" if what.stream else "")
-    told = ", ".join(f"{count} {status}" for status, count in counts)
-    LOGGER.info("%s: %d classes asked; %s", where, len(plan.order), told)
+    statuses = ", ".join(f"{count} {status}" for status, count in counts)
+    nobody = what.stage.agent.provider == "offline" and what.stage.agent.priors is None
+    asked = "nobody was asked: no LLM and no priors" if nobody else f"{len(plan.order)} classes asked"
+    LOGGER.info("%s: %s; %s", where, asked, statuses)
     notes = Counter(origin.note for origin in origins if origin.status != "answered" and origin.note != NO_PRIOR)
     for note, count in notes.most_common(5):
         if note:

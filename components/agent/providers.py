@@ -1,4 +1,4 @@
-"""Who answers the agent's questions: the common types, and the offline provider, which needs no network."""
+"""Questions, answers and replies, and what whoever answers them has to offer."""
 
 from __future__ import annotations
 

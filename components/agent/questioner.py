@@ -110,7 +110,9 @@ def plan_round(
     return _within_budget(candidates, left, config, estimate)
 
 
-def plan_opening(previous: Sequence[ClassConstraint], config: AgentConfig, estimate: Estimator | None = None) -> Plan:
+def plan_round_zero(
+    previous: Sequence[ClassConstraint], config: AgentConfig, estimate: Estimator | None = None
+) -> Plan:
     """Decide whom to ask about before any training: every class, in order, as far as the budget goes.
 
     Offline nobody is asked: the written priors are the answer.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from components.agent import core
+from components.agent.llm.cache import VARIABLE
 from components.agent.round import Round
 from components.agent.service.client import ServiceClient
 from components.agent.text.fetch import encoder_at_hand
-from components.runtime.store import Documents
+from components.runtime.store import Documents, documents_at
 
 
 def make_round(what: Round, output: Path, *, agent_url: str = "", cache: Documents | None = None) -> None:
@@ -21,3 +23,9 @@ def make_round(what: Round, output: Path, *, agent_url: str = "", cache: Documen
     else:
         with encoder_at_hand(what) as ready:
             core.run_round(ready, output, cache=cache)
+
+
+def memory_of_environment() -> Documents | None:
+    """Return the memory of answers at the folder or URI that ``SKELETONAGENT_LLM_CACHE`` names, if any."""
+    place = os.environ.get(VARIABLE, "")
+    return documents_at(place) if place else None

@@ -62,7 +62,7 @@ def resolve(names: Iterable[str], layout: Layout) -> Resolved:
     written as one letter ("l_hand"); common synonyms ("hip center") are known. A joint of two sides named
     without one, "both hands" or "knee", is both.
     """
-    known = _names_of(layout.name)
+    known = _names_of(layout.joints)
     joints: dict[int, None] = {}
     unknown = []
     for name in names:
@@ -217,13 +217,12 @@ def _words(name: str) -> _Name:
 
 
 @lru_cache
-def _names_of(layout_name: str) -> dict[_Name, tuple[int, ...]]:
-    """Map every name that joints of the layout go by to their numbers."""
-    layout = load_layout(layout_name)
-    names: dict[_Name, tuple[int, ...]] = {_words(joint): (number,) for number, joint in enumerate(layout.joints)}
+def _names_of(joints: tuple[str, ...]) -> dict[_Name, tuple[int, ...]]:
+    """Map every name that the joints of a layout go by to their numbers."""
+    names: dict[_Name, tuple[int, ...]] = {_words(joint): (number,) for number, joint in enumerate(joints)}
     for group in _SAME_PLACE:
         others = [_words(other) for other in group]
-        for number, joint in enumerate(layout.joints):
+        for number, joint in enumerate(joints):
             words = _words(joint)
             side = tuple(word for word in words if word in _SIDES)
             if _without_side(words) in others:
@@ -231,7 +230,7 @@ def _names_of(layout_name: str) -> dict[_Name, tuple[int, ...]]:
                     names.setdefault(tuple(sorted(other + side)), (number,))
     for words, numbers in list(names.items()):
         if "left" in words:
-            both = (*numbers, *names[tuple(sorted((*_without_side(words), "right")))])
+            both = (*numbers, *names.get(tuple(sorted((*_without_side(words), "right"))), ()))
             names.setdefault(_without_side(words), both)
             names.setdefault(_words(" ".join(f"{word}s" for word in _without_side(words))), both)
     return names

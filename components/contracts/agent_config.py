@@ -27,19 +27,19 @@ class AgentConfig(Section):
     """Questioner, LLM and Selector.
 
     ``provider``: ``offline`` answers from the written priors named by ``priors`` (a file of
-    ``components/agent/priors``), ``openai`` asks the OpenAI-compatible endpoint at ``base_url``; the key
-    comes from the environment variable ``OPENAI_API_KEY`` only. ``structured_output``: ``schema`` demands
-    the JSON schema of the server, ``text`` only asks for it in words, ``auto`` begins with the schema and
-    goes on in words where the server has none. ``parameters`` are sent along as they are (``temperature``,
-    ``seed``, ``max_tokens`` …); one that the server rejects by name is left out from then on. At most ``concurrency``
-    requests are under way at once, fewer while the endpoint is overloaded (answers that take longer than ``timeout_s``,
-    status 429 or 503).
+    ``components/agent/offline/priors``, or the path of a YAML file of the same form), ``openai`` asks the
+    OpenAI-compatible endpoint at ``base_url``; the key comes from the environment variable ``OPENAI_API_KEY`` only.
+    ``structured_output``: ``schema`` demands the JSON schema of the server, ``text`` asks for it in words, ``auto``
+    begins with the schema and goes on in words where the server has none. ``parameters`` are sent along as they are
+    (``temperature``, ``seed``, ``max_tokens`` …); one that the server rejects by name is left out from then on. At most
+    ``concurrency`` requests are under way at once, fewer while the endpoint is overloaded (answers that take longer
+    than ``timeout_s``, status 429 or 503).
 
     The Questioner keeps, per class, the ``top_k`` classes most confused with it whose confusions number at
     least ``min_count`` and make up at least ``min_share`` of its samples. A class that was told apart before
     is asked about again if the shares of its confusions have changed by more than ``material_change`` in
-    sum. A round asks about at most ``max_requests`` classes, and stays within ``max_tokens`` and
-    ``max_cost``, which needs the model among ``prices``.
+    sum. A round sends at most ``max_requests`` requests, repair turns and retries included, and
+    stays within ``max_tokens`` and ``max_cost``, which needs the model among ``prices``.
 
     ``joints``: ``moving`` takes new critical joints with every answer; with ``fixed`` they stay what round 0
     made them, and only the descriptions move. ``joint_weights``: ``binary`` gives every critical joint the weight 1,

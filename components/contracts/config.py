@@ -21,6 +21,7 @@ from components.contracts.data_config import Protocol as Protocol
 from components.contracts.data_config import with_layouts
 from components.contracts.errors import InputError
 from components.contracts.overrides import describe, merged, set_key
+from components.contracts.priors import with_priors
 from components.contracts.section import Fraction, Positive, Section, parameter_json
 
 Stream = Literal["j", "b", "k", "jm", "bm", "km"]
@@ -251,8 +252,8 @@ def load_experiment(path: Path, overrides: dict[str, Any] | None = None) -> Expe
         path: a YAML document.
         overrides: dotted keys that replace values of the document, such as ``{"data.protocol": "published"}``.
 
-    A layout that is the path of a file is read here, relative to the experiment's folder, and stands in the experiment
-    from then on: no later stage, wherever it runs, needs that file.
+    A layout, and priors, that are the path of a file are read here, relative to the experiment's folder, and stand in
+    the experiment from then on: no later stage, wherever it runs, needs that file.
 
     Raises:
         InputError: the file cannot be read, is not YAML, or a field is wrong; all wrong fields are named.
@@ -273,7 +274,7 @@ def parse_experiment(
         text: the document.
         name: what error messages call it.
         overrides: see ``load_experiment``.
-        folder: where layout files lie; without one, only their absolute paths are known.
+        folder: where files of layouts and priors lie; without one, only their absolute paths are known.
 
     Raises:
         InputError: as ``load_experiment``.
@@ -289,6 +290,7 @@ def parse_experiment(
     for key, value in (overrides or {}).items():
         set_key(document, key, value)
     with_layouts(document, folder)
+    with_priors(document, folder)
     try:
         return Experiment.model_validate(document)
     except ValidationError as error:

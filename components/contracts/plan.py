@@ -50,7 +50,7 @@ class PlannedClass(_Part):
 
 
 class Budget(_Part):
-    """The most that a round may ask for: ``requests`` counts classes; ``None`` sets no limit."""
+    """The most that a round may send, repair turns and retries included; ``None`` sets no limit."""
 
     requests: int
     tokens: int | None = None

@@ -16,11 +16,11 @@ from agent_helpers import Scene
 from components.agent.__main__ import app
 from components.agent.core import run_round
 from components.agent.round import Round
-from components.agent.show.figure import draw
+from components.agent.show.figure import draw, place
 from components.contracts import constraints
 from components.contracts.config import load_experiment
 from components.contracts.constraints import ClassConstraint, Provenance
-from components.contracts.skeleton import layout_names, load_layout
+from components.contracts.skeleton import inline_layout, layout_names, load_layout
 from components.runtime.cli import run
 from components.runtime.logs import LOGGER
 
@@ -137,16 +137,22 @@ def test_plot_draws_a_class(scene: Scene, command: Command, tmp_path: Path) -> N
     assert pictures[0] == pictures[1] != pictures[2]
 
 
-@pytest.mark.parametrize("layout", layout_names())
-def test_every_joint_of_every_layout_has_its_place_in_the_picture(layout: str, tmp_path: Path) -> None:
-    joints = tuple(range(len(load_layout(layout).joints)))
+def test_every_joint_of_every_layout_has_its_place_in_the_picture(tmp_path: Path) -> None:
+    own = {
+        "name": "mine",
+        "joints": ["root", "left_arm", "tip"],
+        "parents": {"root": "root", "left_arm": "root", "tip": "left_arm"},
+    }
+    layouts = [*(load_layout(name) for name in layout_names()), load_layout(inline_layout(own))]
+    for layout in layouts:
+        places = [place(joint, layout) for joint in layout.joints]
+        assert len(set(places)) >= len(places) - 1, layout.name  # torso and spine are one place
     origin = Provenance(status="prior", provider="offline")
-    draw(
-        ClassConstraint(label=0, name="n", description="d", joints=joints, provenance=origin),
-        load_layout(layout),
-        tmp_path / "all.png",
-    )
-    assert (tmp_path / "all.png").stat().st_size > 10_000
+    for layout in (load_layout("mediapipe33"), layouts[-1]):
+        every = tuple(range(len(layout.joints)))
+        constraint = ClassConstraint(label=0, name="n", description="d", joints=every, provenance=origin)
+        draw(constraint, layout, tmp_path / "all.png")
+        assert (tmp_path / "all.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

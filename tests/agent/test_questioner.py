@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.agent.questioner import change, confused_classes, pair_counts, plan_opening, plan_round, rank
+from components.agent.questioner import change, confused_classes, pair_counts, plan_round, plan_round_zero, rank
 from components.contracts.config import AgentConfig, Price
 from components.contracts.constraints import ClassConstraint, Provenance
 from components.contracts.plan import Estimate, Plan, PlannedClass
@@ -182,10 +182,10 @@ class TestPlan:
 
     def test_opening_asks_everybody_within_the_budget_and_nobody_offline(self) -> None:
         config = AgentConfig(provider="openai", max_requests=2)
-        plan = plan_opening(standing(3), config)
+        plan = plan_round_zero(standing(3), config)
         assert plan.order == (0, 1)
         assert plan.classes[2].reason == "beyond this round's max_requests (2)"
-        offline = plan_opening(standing(3), AgentConfig())
+        offline = plan_round_zero(standing(3), AgentConfig())
         assert offline.order == ()
         assert {entry.reason for entry in offline.classes} == {"the written priors are the answer to the first round"}
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from components.agent.offline.provider import NO_PRIOR
 from components.agent.providers import Answer, Question, Reply, Rival
-from components.agent.selector import MAX_DESCRIPTION, complaint, resolve, select, unchanged
+from components.agent.selector import MAX_DESCRIPTION, Resolved, complaint, resolve, select, unchanged
 from components.contracts.constraints import ClassConstraint, Provenance
-from components.contracts.skeleton import layout_names, load_layout
+from components.contracts.skeleton import Layout, layout_names, load_layout
 
 KINECT = load_layout("kinect20")
 QUESTION = Question(
@@ -63,6 +63,17 @@ def chosen(
 )
 def test_joint_names_as_people_write_them(written: str, joint: str) -> None:
     assert resolve([written], KINECT).joints == (KINECT.number(joint),)
+
+
+def test_a_layout_of_the_users_is_known_too() -> None:
+    own = Layout.model_validate(
+        {
+            "name": "mine",
+            "joints": ["root", "left_arm", "tip"],
+            "parents": {"root": "root", "left_arm": "root", "tip": "left_arm"},
+        }
+    )
+    assert resolve(["Arm", "the TIP", "knee"], own) == Resolved((1, 2), ("knee",))
 
 
 def test_a_synonym_never_hides_a_joint_of_the_layout() -> None:

@@ -14,7 +14,6 @@ parameter ``seed`` is another question.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +25,8 @@ from components.agent.llm.turn import Turn
 from components.agent.providers import LOGGER
 from components.contracts.artifact import digest_of
 from components.contracts.errors import InputError, SkeletonAgentError
-from components.runtime.store import Claim, Documents, LocalDocuments, documents_at
+from components.runtime.store.interface import Claim, Documents
+from components.runtime.store.local import LocalDocuments
 
 VARIABLE = "SKELETONAGENT_LLM_CACHE"
 LOG = "requests.jsonl"
@@ -142,9 +142,3 @@ class _Free:
 
 
 _FREE = _Free()
-
-
-def memory_of_environment() -> Documents | None:
-    """Return the memory at the folder or URI that ``SKELETONAGENT_LLM_CACHE`` names, if any."""
-    place = os.environ.get(VARIABLE, "")
-    return documents_at(place) if place else None

@@ -27,7 +27,7 @@ from components.agent.providers import LOGGER, UNOBSERVED, Observer, Question, R
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
 from components.runtime.progress import Reporter
-from components.runtime.store import Documents
+from components.runtime.store.interface import Documents
 
 
 class ChatProvider:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from components.agent.offline.priors import Prior, Priors
+from components.agent.offline.priors import Priors
 from components.agent.providers import LOGGER, UNOBSERVED, Answer, Observer, Question, Reply
 from components.contracts.artifact import digest_of
 from components.contracts.constraints import ClassConstraint, Provenance
+from components.contracts.priors import Prior
 from components.contracts.skeleton import load_layout
 from components.runtime.progress import Reporter
 
@@ -19,7 +20,7 @@ MIN_DISTINCTIVE = 3
 """Fewer joints than this are no motion; the offline heuristic then leaves a class its prior's joints."""
 
 
-def opening(names: Sequence[str], layout_name: str, priors: Priors, max_joints: int) -> list[ClassConstraint]:
+def prior_constraints(names: Sequence[str], layout_name: str, priors: Priors, max_joints: int) -> list[ClassConstraint]:
     """Return the constraints before any dialogue: the written priors, in label order.
 
     A class without one gets its name as description and all joints, status ``no-prior``, and a warning

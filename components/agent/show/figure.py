@@ -28,6 +28,17 @@ def _positions() -> dict[str, tuple[float, float]]:
     return {joint: (float(x), float(y)) for joint, (x, y) in yaml.safe_load(text).items()}
 
 
+def place(joint: str, layout: Layout) -> tuple[float, float]:
+    """Return where a joint is drawn: one that only the user's layout has, a little beside its parent."""
+    if joint in _positions():
+        return _positions()[joint]
+    if layout.parents[joint] == joint:
+        return _positions()["pelvis"]
+    x, y = place(layout.parents[joint], layout)
+    side = -1 if joint.startswith("right") or (x < 0 and not joint.startswith("left")) else 1
+    return x + 6 * side, y - 4
+
+
 def draw(constraint: ClassConstraint, layout: Layout, output: Path) -> None:
     """Draw the skeleton of a layout with a class's critical joints in red and named, as a PNG at ``output``.
 
@@ -44,7 +55,7 @@ def draw(constraint: ClassConstraint, layout: Layout, output: Path) -> None:
     axes.set_xlim(-95, 95)
     axes.set_ylim(-6, 186)
     figure.suptitle(constraint.name, fontweight="bold", parse_math=False)
-    places = [_positions()[joint] for joint in layout.joints]
+    places = [place(joint, layout) for joint in layout.joints]
     every = np.ones(len(places), dtype=bool)
     plot_limbs(axes, np.asarray(places), every, layout, color=_LIMB, linewidth=2, zorder=1)
     for joint, (x, y) in enumerate(places):

@@ -7,14 +7,15 @@ import logging
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from agent_helpers import Behaviour, Endpoint, Response, Scene, completion, failure, good, raw
+from agent_helpers import Behaviour, Endpoint, Response, Scene, completion, document, failure, good, raw
 
 from components.agent.core import run_round
 from components.agent.llm.chat import ChatProvider
@@ -22,9 +23,11 @@ from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.artifact import canonical_json, digest
 
+T = TypeVar("T")
 KEY = "sk-secret-0123456789"
 CLASSES = tuple(f"motion {number}" for number in range(48))
 TIMEOUT_S = 1.0  # long for a loopback, since a busy machine must not add faults of its own
+MAX_REQUESTS = 1000
 
 
 def stall(request: dict[str, Any]) -> Response:
@@ -57,6 +60,12 @@ PASSING: dict[str, Behaviour] = {
     "cut body": cut,
     "truncated JSON": raw(200, '{"id": "c", "object": "chat.completion", "choices": ['),
     "200 with HTML": raw(200, "<html>busy</html>", kind="text/html"),
+    "200 with an error": raw(200, json.dumps({"error": {"message": f"busy {KEY}", "code": 503}})),
+    "brackets": raw(200, "[" * 200_000),
+    "an empty body": raw(200, ""),
+    "a list": raw(200, "[1, 2]"),
+    "wrong packing": raw(200, "plain", {"Content-Encoding": "gzip"}),
+    "an odd Retry-After": failure(503, headers={"Retry-After": "a while"}),
 }
 """What the same request survives, and nobody is charged for."""
 
@@ -67,8 +76,34 @@ SPOILT: dict[str, Behaviour] = {
     "wrong schema": completion('{"text": 5}'),
     "unknown joints": good(joints=("tail", "wing")),
     "no JSON": completion("Well, it depends."),
+    "a draft in thinking": completion('<think>{"description": "draft", "joints": ["head"]}</think> Hm.'),
+    "thinking without end": completion('<think>{"description": "draft", "joints": ["head"]}'),
+    "half a surrogate pair": completion('{"description": "\\ud800", "joints": "\ud800"}'),
+    "5,000 digits": completion(f'{{"description": {"9" * 5000}}}'),
+    "braces": completion('{"a":' * 3000),
+    "odd counts": document("hm", usage={"prompt_tokens": 10**400, "completion_tokens": True}),
+    "no usage": document("hm"),
+    "text elsewhere": document(None, reasoning_content="It depends."),
+    "parts of nothing": document([{"type": "thinking", "thinking": "x"}, None, 5]),
 }
 """Answers that were charged, and cannot be used."""
+
+SOUND: dict[str, Callable[[str], Behaviour]] = {
+    "plain": lambda text: good(text),
+    "thought about": lambda text: completion(
+        f'<think>{{"description": "draft", "joints": ["head"]}}</think>{_said(text)}'
+    ),
+    "nearly JSON": lambda text: completion(f"{{'description': '{text}', 'joints': ['head', 'left_hand',],}}"),
+    "wrapped": lambda text: completion(f'{{"answer": {_said(text)}}}'),
+    "parts": lambda text: document([{"type": "text", "text": _said(text)}]),
+    "a tool's call": lambda text: document(None, tool_calls=[{"function": {"name": "f", "arguments": _said(text)}}]),
+    "reasoning_content": lambda text: document(None, reasoning_content=_said(text)),
+}
+"""The forms in which a good answer comes."""
+
+
+def _said(text: str) -> str:
+    return json.dumps({"description": text, "joints": ["head", "left_hand"]})
 
 
 @dataclass
@@ -78,10 +113,12 @@ class Campaign:
     rng: random.Random
     met: Counter[str] = field(default_factory=Counter)
     by_class: Counter[str] = field(default_factory=Counter)
+    forms: Counter[str] = field(default_factory=Counter)
+    packs: dict[int, list[str]] = field(default_factory=dict)
 
     def script(self, name: str) -> list[Behaviour]:
         """Return up to two passing faults before each of up to two spoilt answers and a good one."""
-        turns = [self._spoilt(name) for _ in range(self.rng.randrange(3))] + [good(f"{name} is quick.")]
+        turns = [self._spoilt(name) for _ in range(self.rng.randrange(3))] + [self._good(name)]
         if self.rng.random() < 0.2:  # a class that nothing good ever comes of
             turns[-1] = self._spoilt(name)
             turns = [turns[-1]] * 3
@@ -90,11 +127,24 @@ class Campaign:
             script += [self._passing(name) for _ in range(self.rng.choice((0, 1, 1, 2)))] + [turn]
         return script
 
+    def _drawn(self, kinds: dict[str, T]) -> tuple[str, T]:
+        """Draw a kind from a pack that is shuffled anew when it is used up, so that each is met."""
+        pack = self.packs.setdefault(id(kinds), [])
+        if not pack:
+            pack += self.rng.sample(list(kinds), len(kinds))
+        name = pack.pop()
+        return name, kinds[name]
+
+    def _good(self, name: str) -> Behaviour:
+        form, make = self._drawn(SOUND)
+        self.forms[form] += 1
+        return make(f"{name} is quick.")
+
     def _passing(self, name: str) -> Behaviour:
-        return self._counted(name, *self.rng.choice(list(PASSING.items())))
+        return self._counted(name, *self._drawn(PASSING))
 
     def _spoilt(self, name: str) -> Behaviour:
-        return self._counted(name, *self.rng.choice(list(SPOILT.items())))
+        return self._counted(name, *self._drawn(SPOILT))
 
     def _counted(self, name: str, fault: str, behaviour: Behaviour) -> Behaviour:
         def counted(request: dict[str, Any]) -> Response:
@@ -118,7 +168,13 @@ def test_a_round_with_everything_going_wrong_loses_nothing(
     endpoint.script = {name: campaign.script(name) for name in CLASSES}
     run_round(Round(scene.stage(classes=CLASSES, priors=None)), scene.root / "before")
     stage = scene.stage(
-        classes=CLASSES, priors=None, provider="openai", base_url=endpoint.url, timeout_s=TIMEOUT_S, concurrency=16
+        classes=CLASSES,
+        priors=None,
+        provider="openai",
+        base_url=endpoint.url,
+        timeout_s=TIMEOUT_S,
+        concurrency=16,
+        max_requests=MAX_REQUESTS,
     )
     run_round(Round(stage), scene.root / "c0", cache=scene.root / "memory")
     found, before = constraints.open(scene.root / "c0"), constraints.open(scene.root / "before")
@@ -133,6 +189,7 @@ def test_a_round_with_everything_going_wrong_loses_nothing(
     files = list(scene.root.glob("memory/answers/*/*.json"))
     entries = [json.loads(file.read_text()) for file in files]
     charged = sum(entry["turn"]["prompt_tokens"] + entry["turn"]["completion_tokens"] for entry in entries)
+    sent = len(endpoint.requests)
     endpoint.requests.clear()
     run_round(Round(stage), scene.root / "again", cache=scene.root / "memory")
     paid = {canonical_json(entry["request"]) for entry in entries}
@@ -140,14 +197,17 @@ def test_a_round_with_everything_going_wrong_loses_nothing(
     print(
         f"\n{injected} faults of {len(campaign.met)} kinds injected into {len(CLASSES)} classes: {survived} overcome "
         f"in {len(answered)} classes that were answered, {injected - survived} in {len(CLASSES) - len(answered)} "
-        f"that kept their constraint; {len(lost)} constraints lost; {double} double charges"
+        f"that kept their constraint; {len(lost)} constraints lost; {double} double charges; {sent} requests "
+        f"sent of {MAX_REQUESTS} allowed; good answers in {len(campaign.forms)} forms"
     )
     print("; ".join(f"{fault}: {count}" for fault, count in sorted(campaign.met.items())))
     assert set(campaign.met) == {*PASSING, *SPOILT}
+    assert set(campaign.forms) == set(SOUND)
     assert injected > 100 and survived > 60
     assert {name for name in CLASSES if "is quick" in found.classes[CLASSES.index(name)].description} == answered
     assert answered == {name for name, script in endpoint.script.items() if _ends_well(script)}
     assert (lost, double) == ([], 0)
+    assert sent <= MAX_REQUESTS
     # What the artifact accounts for is what was answered, once.
     assert found.classes and constraints.verify(scene.root / "c0").about["tokens"] == charged
     assert digest(scene.root / "again") == digest(scene.root / "c0")

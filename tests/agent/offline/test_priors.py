@@ -7,10 +7,16 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+import yaml
 
-from components.agent.offline.priors import Prior, Priors, load_priors, prior_names
-from components.contracts.config import load_experiment
+from components.agent.core import run_round
+from components.agent.offline.priors import Priors, load_priors, prior_names
+from components.agent.offline.template import template
+from components.agent.round import Round
+from components.contracts import constraints
+from components.contracts.config import AgentStage, load_experiment, parse_section
 from components.contracts.errors import InputError
+from components.contracts.priors import Prior
 from components.contracts.skeleton import load_layout
 
 SBU = (
@@ -246,3 +252,67 @@ def test_joints_that_a_layout_lacks_are_dropped() -> None:
 def test_unknown_file_is_one_line() -> None:
     with pytest.raises(InputError, match=r"agent\.priors: found 'nope', expected one of demo,"):
         load_priors("nope")
+
+
+class TestOwnFile:
+    """Priors that the user wrote, by the path of their file."""
+
+    OWN = "classes:\n- {name: juggle, description: Balls fly., joints: [left_hand, right_hand]}\n- {name: nap}\n"
+
+    def experiment(self, folder: Path, repository: Path, priors: object) -> Path:
+        document = yaml.safe_load((repository / "pipelines" / "configs" / "demo.yaml").read_text())
+        document["data"] |= {"classes": ["juggle", "nap"]}
+        document["agent"] = {"priors": priors}
+        path = folder / "my.yaml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def test_stand_in_the_experiment_wherever_the_round_is_made(self, tmp_path: Path, repository: Path) -> None:
+        (tmp_path / "own.yaml").write_text(self.OWN)
+        path = self.experiment(tmp_path, repository, "own.yaml")
+        stage = load_experiment(path).stage_agent()
+        (tmp_path / "own.yaml").unlink()  # a pod of a cluster does not have it
+        run_round(Round(parse_section(AgentStage, stage.to_json())), tmp_path / "c0")
+        found = constraints.open(tmp_path / "c0")
+        assert [c.provenance.status for c in found.classes] == ["prior", "no-prior"]
+        assert found.classes[0].description == "Balls fly."
+        assert found.manifest.made_from["priors"]
+
+    def test_may_stand_in_the_experiment_itself_and_include_ours(self, tmp_path: Path, repository: Path) -> None:
+        path = self.experiment(tmp_path, repository, {**yaml.safe_load(self.OWN), "include": "demo"})
+        priors = load_priors(load_experiment(path).agent.priors)
+        assert set(priors.by_name or {}) == {"juggle", *(load_priors("demo").by_name or {})}
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (None, r"own\.yaml: cannot be read: No such file"),
+            ("classes: [", r"own\.yaml: not valid YAML"),
+            ("- a", r"own\.yaml: "),
+            ("classes:\n- {name: nap, description: x}", r"own\.yaml: classes\.0\.joints: "),
+            ("classes:\n- {name: nap, joints: [head], description: x, why: y}", r"own\.yaml: classes\.0\.why: "),
+            ("classes:\n- {name: nap, joints: [tail], description: x}", "class 'nap': joints tail found, of .*head"),
+            ("include: nope\nclasses: []", r"agent\.priors: found 'nope', expected one of"),
+        ],
+    )
+    def test_mistakes_are_one_line(self, tmp_path: Path, repository: Path, content: str | None, message: str) -> None:
+        if content is not None:
+            (tmp_path / "own.yaml").write_text(content)
+        path = self.experiment(tmp_path, repository, "own.yaml")
+        with pytest.raises(InputError, match=message) as error:
+            run_round(Round(load_experiment(path).stage_agent()), tmp_path / "c0")
+        assert "\n" not in str(error.value)
+
+    def test_a_template_is_a_file_to_fill_in(self, tmp_path: Path, repository: Path) -> None:
+        path = self.experiment(tmp_path, repository, None)
+        text = template(load_experiment(path))
+        assert "left_hand" in text
+        (tmp_path / "own.yaml").write_text(text)
+        empty = self.experiment(tmp_path, repository, "own.yaml")
+        assert load_priors(load_experiment(empty).agent.priors).by_name == {}
+        filled = text.replace('description: ""\n  joints: []', "description: It moves.\n  joints: [head]", 1)
+        (tmp_path / "own.yaml").write_text(filled)
+        priors = load_priors(load_experiment(self.experiment(tmp_path, repository, "own.yaml")).agent.priors)
+        assert [prior.name for prior in (priors.by_name or {}).values()] == ["juggle"]
+        ours = load_experiment(repository / "pipelines" / "configs" / "demo.yaml")
+        assert len(yaml.safe_load(template(ours))["classes"][0]["joints"]) >= 3
