@@ -28,7 +28,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("executors")]
 def compiled(pipeline: Any, folder: Path) -> dict[str, Any]:
     file = folder / "pipeline.yaml"
     compiler.Compiler().compile(pipeline, str(file))
-    document: dict[str, Any] = next(yaml.safe_load_all(file.read_text().replace("python3 -m", f"{sys.executable} -m")))
+    text = (
+        file.read_text().replace("python3 -m", f"{sys.executable} -m").replace("- python3\n", f"- {sys.executable}\n")
+    )
+    document: dict[str, Any] = next(yaml.safe_load_all(text))
     return document
 
 
