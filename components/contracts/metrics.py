@@ -221,6 +221,9 @@ class SaidOfClass(_Part):
     joints_changed: bool
     description_changed: bool
     mistaken: list[int | None] = [None, None]
+    measured: list[str] = Field(
+        [], description="as many joints as ``joints`` has: those that separate the class best in the training data"
+    )
 
 
 class Said(_Part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +21,17 @@ from components.runtime.cli import Exchange, application, parse_settings, read_e
 app = application("python -m components.evaluate", "Evaluate: scores of all streams to an ensemble and a report.")
 
 
+Uris = list[str] | None
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment.")
+]
+
+
+def artifact(what: str) -> Any:
+    """Return the option for an artifact's directory or URI."""
+    return typer.Option(metavar="DIR", help=what)
+
+
 @app.callback()
 def main() -> None:
     """Combine the streams' scores into an ensemble, measure every stream and round, and write the report.
@@ -33,32 +44,14 @@ def main() -> None:
 @app.command("run")
 def run_evaluation(
     config: Annotated[str, typer.Option(help="Experiment file (YAML), for example pipelines/configs/demo.yaml.")],
-    scores: Annotated[
-        list[str],
-        typer.Option(metavar="DIR", help="`scores` artifact of one stream and round. Repeat it for each."),
-    ],
-    output: Annotated[str, typer.Option(metavar="DIR", help="Where the `report` artifact is written.")],
-    confusion: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="`confusion` artifact, for the training accuracy. Repeat it for each."),
-    ] = None,
-    constraints: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="`constraints` artifact, for what the agent said. Repeat it for each."),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", help="`dataset` artifact, for leaks, training classes and skeletons."),
-    ] = None,
-    held_out: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="`scores` of held-out training samples, to learn weights from. Repeat it."),
-    ] = None,
+    scores: Annotated[list[str], artifact("`scores` artifact of one stream and round. Repeat it for each.")],
+    output: Annotated[str, artifact("Where the `report` artifact is written.")],
+    confusion: Annotated[Uris, artifact("`confusion` artifact, for the training accuracy. Repeat it for each.")] = None,
+    constraints: Annotated[Uris, artifact("`constraints` artifact, for what the agent said. Repeat it.")] = None,
+    dataset: Annotated[str | None, artifact("`dataset` artifact, for leaks, a baseline and skeletons.")] = None,
+    held_out: Annotated[Uris, artifact("`scores` of held-out training samples, to learn weights from.")] = None,
     streams: Annotated[str | None, typer.Option(help="Only these of the given streams, e.g. j,b.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment."),
-    ] = None,
+    set_: Settings = None,
 ) -> None:
     """Evaluate any streams and rounds together and print the accuracy of each.
 
@@ -127,10 +120,7 @@ def import_dump(
     stream: Annotated[str, typer.Option(help=f"The stream: one of {', '.join(STREAMS)}.")],
     output: Annotated[str, typer.Option(metavar="DIR", help="Where the `scores` artifact is written.")],
     round_number: Annotated[int, typer.Option("--round", min=1, help="The round that they count for.")] = 1,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment."),
-    ] = None,
+    set_: Settings = None,
 ) -> None:
     """Make a `scores` artifact of a score dump of other code, to mix published streams with ours.
 

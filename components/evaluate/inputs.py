@@ -98,10 +98,10 @@ def open_inputs(
         _check_classes(path, one.probabilities.shape[1], stage)
     for path, matrix in counts.values():
         _check_classes(path, len(matrix.train), stage)
-    for path, told in guidance.values():
-        _check_classes(path, len(told.classes), stage)
-        if told.layout != stage.data.layout:
-            raise InputError(f"layout {told.layout!r} found, {stage.data.layout!r} expected", at=path)
+    for path, said in guidance.values():
+        _check_classes(path, len(said.classes), stage)
+        if said.layout != stage.data.layout:
+            raise InputError(f"layout {said.layout!r} found, {stage.data.layout!r} expected", at=path)
     aligned = align([one for _, one in opened.values()])
     packed, leaks = open_dataset(dataset_path, stage, aligned[0]) if dataset_path else (None, None)
     digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
@@ -111,7 +111,7 @@ def open_inputs(
     return Inputs(
         scores=dict(zip(opened, aligned, strict=True)),
         confusions={key: matrix for key, (_, matrix) in counts.items()},
-        constraints={key: told for key, (_, told) in guidance.items()},
+        constraints={key: said for key, (_, said) in guidance.items()},
         training={stream: training[stream] for stream in STREAMS if stream in training},
         digests=digests | ({"dataset": packed.digest} if packed else {}),
         origins={key: dict(one.manifest.made_from) for key, (_, one) in opened.items()},
@@ -123,7 +123,7 @@ def open_inputs(
 
 
 def _costs(guidance: dict[Key, tuple[Path, Constraints]]) -> dict[Key, float]:
-    abouts = {key: told.manifest.about for key, (_, told) in guidance.items()}
+    abouts = {key: said.manifest.about for key, (_, said) in guidance.items()}
     return {key: float(about["cost"]) for key, about in abouts.items() if "cost" in about}
 
 

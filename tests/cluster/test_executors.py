@@ -28,7 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("executors")]
 def compiled(pipeline: Any, folder: Path) -> dict[str, Any]:
     file = folder / "pipeline.yaml"
     write_package(pipeline, file, {}, label="test")
-    document: dict[str, Any] = next(yaml.safe_load_all(file.read_text().replace("python3 -m", f"{sys.executable} -m")))
+    interpreter = sys.executable
+    text = file.read_text().replace("python3 -m", f"{interpreter} -m").replace("- python3\n", f"- {interpreter}\n")
+    document: dict[str, Any] = next(yaml.safe_load_all(text))
     return document
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.constraints import ClassConstraint, Constraints
 from components.contracts.metrics import Said, SaidOfClass
@@ -16,9 +18,9 @@ def guidance(inputs: Inputs) -> list[Said]:
     counts = {key: confusion_matrix(one.probabilities, one.labels) for key, one in inputs.scores.items()}
     found = []
     for (stream, number), constraints in inputs.constraints.items():
-        both = [counts.get((stream, each)) for each in (number, number + 1)]
-        cost = inputs.costs.get((stream, number))
-        found.append(_describe(constraints, before_round(inputs, stream, number), both, cost))
+        classes = _classes(inputs, constraints, [counts.get((stream, each)) for each in (number, number + 1)])
+        before = before_round(inputs, stream, number)
+        found.append(_describe(constraints, before, classes, inputs.costs.get((stream, number))))
     return found
 
 
@@ -32,14 +34,26 @@ def changed(now: ClassConstraint, before: ClassConstraint) -> bool:
     return set(now.joints) != set(before.joints) or now.description != before.description
 
 
-def _describe(
-    constraints: Constraints, before: Constraints | None, counts: list[Counts | None], cost: float | None
-) -> Said:
+def _classes(inputs: Inputs, constraints: Constraints, counts: list[Counts | None]) -> list[SaidOfClass]:
+    """Describe every class; ``counts`` of the stream's test samples before and after the training that followed."""
     names = load_layout(constraints.layout).joints
+    before = before_round(inputs, constraints.stream, constraints.round)
+    seen = inputs.confusions.get((constraints.stream, constraints.round))
+    separability = getattr(seen, "separability", None)  # artifacts of schema 1.0 do not say
     classes = []
     for constraint in constraints.classes:
         earlier = before.classes[constraint.label] if before else None
-        classes.append(_of_class(constraint, earlier, names, counts))
+        described = _of_class(constraint, earlier, names, counts)
+        if separability is not None and len(constraint.joints) < len(names):
+            best = np.argsort(-separability[constraint.label], kind="stable")[: len(constraint.joints)]
+            described = described.model_copy(update={"measured": [names[joint] for joint in sorted(best.tolist())]})
+        classes.append(described)
+    return classes
+
+
+def _describe(
+    constraints: Constraints, before: Constraints | None, classes: list[SaidOfClass], cost: float | None
+) -> Said:
     notes = Counter(constraint.provenance.note for constraint in constraints.classes if constraint.provenance.note)
     return Said(
         stream=constraints.stream,

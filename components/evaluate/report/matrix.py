@@ -112,11 +112,11 @@ def _cells(counts: Counts, names: Sequence[str]) -> tuple[Cell, ...]:
 def _shades(counts: Counts) -> tuple[Shade, ...]:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     level = np.ceil(shares * _SHADES).astype(int)
-    right = np.eye(len(counts), dtype=bool)
+    diagonal = np.eye(len(counts), dtype=bool)
     shades = []
     for number in range(1, _SHADES + 1):
         for correct in (True, False):
-            places = np.argwhere((level == number) & (right == correct)).tolist()
+            places = np.argwhere((level == number) & (diagonal == correct)).tolist()
             if places:
                 path = "".join(f"M{column} {row}h1v1h-1z" for row, column in places)
                 faintest = 0.2 if correct else 0.5  # a lone mistake on a cell of two pixels must be seen

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,23 +36,7 @@ _MOST_SHOWN_AT_ALL = 400
 
 def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metrics) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=PackageLoader("components.evaluate.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        percent=wording.percent,
-        points=wording.points,
-        points_span=wording.points_span,
-        p_value=wording.p_value,
-        span=wording.span,
-        joint=wording.joint,
-        money=wording.money,
-        number=lambda value: f"{value:g}",
-    )
+    environment = _environment()
     script = "".join(_template_source(environment, name) for name in ("matrix.js", "play.js"))
     return environment.get_template("report.html.j2").render(
         **{key: value for key, value in metrics if key != "loop"},
@@ -74,6 +59,29 @@ def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metri
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Return the templates; to compile them takes longer than to fill them in."""
+    environment = Environment(
+        loader=PackageLoader("components.evaluate.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=wording.percent,
+        points=wording.points,
+        points_span=wording.points_span,
+        p_value=wording.p_value,
+        span=wording.span,
+        joint=wording.joint,
+        money=wording.money,
+        number=lambda value: f"{value:g}",
+    )
+    return environment
 
 
 def _strips(inputs: Inputs, headline: Fused, metrics: Metrics) -> list[tuple[Strip, Strip]]:

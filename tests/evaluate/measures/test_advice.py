@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,13 @@ from components.contracts import dataset
 from components.contracts.metrics import Baseline, GroupErrors, Interval, Metrics, Paired, Said
 from components.contracts.scores import Scores
 from components.contracts.scores import open as open_scores
+from components.contracts.skeleton import load_layout
 from components.evaluate.core import evaluate
+from components.evaluate.inputs import open_inputs
 from components.evaluate.measures.advice import advice
 from components.evaluate.measures.baseline import nearest_neighbour
 from components.evaluate.measures.groups import group_errors
+from components.evaluate.measures.guidance import guidance
 from components.evaluate.measures.statistics import rise_difference
 from components.evaluate.report.story import story
 
@@ -157,3 +162,20 @@ class TestClassEffect:
         found = rise_difference(np.asarray([ours] * 50 + [others] * 50))
         assert found is not None and found[0] == 1.0 and found[1].low == 1.0
         assert rise_difference(np.asarray([ours] * 5)) is None
+
+
+def test_what_was_said_stands_beside_what_the_data_say(tmp_path: Path) -> None:
+    """The agent named joints 5 to 7 of the even classes; in the data 6, 7 and 20 separate them best."""
+    run = make_run(tmp_path / "run", experiment())
+    stage, scores, confusions, constraints, _ = run.arguments(tmp_path)
+    inputs = open_inputs(stage, scores, confusions, constraints)
+    assert all(entry.measured == [] for said in guidance(inputs) for entry in said.classes)
+    separability = np.zeros((4, 25), dtype=np.float32)
+    separability[:, [6, 7, 20]] = 0.9, 0.8, 0.7
+    measured = {key: SimpleNamespace(separability=separability) for key in inputs.confusions}
+    prior, *answers = guidance(replace(inputs, confusions=measured))  # type: ignore[arg-type]
+    assert all(entry.measured == [] for entry in prior.classes)  # before anything was trained
+    names = load_layout("ntu25").joints
+    for entry in (entry for said in answers for entry in said.classes):
+        assert entry.measured == [names[joint] for joint in (6, 7, 20)]
+        assert len(set(entry.measured) & set(entry.joints)) == 2
