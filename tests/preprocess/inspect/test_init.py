@@ -58,6 +58,9 @@ def test_every_estimator_s_files_become_an_experiment_that_runs(tmp_path: Path, 
     assert data.image_size == ("height_width" if name == "mediapipe" else (1080, 1920))
     assert data.splits["made"].test == ("p3", "p7") and "the input has no splits: subjects p3, p7" in said
     found = packed(tmp_path, tmp_path / "in", made)
+    clips = made.data.model_copy(update={"format": "clips"})
+    preprocess(tmp_path / "in", clips, tmp_path / "clips")  # as predict reads them
+    assert (tmp_path / "clips" / "keypoints.npy").read_bytes() == (tmp_path / "out" / "keypoints.npy").read_bytes()
     assert len(found) == 24 and {name: len(ids) for name, ids in found.splits.items()} == {
         "made_train": 18,
         "made_val": 6,
