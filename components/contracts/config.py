@@ -27,8 +27,19 @@ from components.contracts.section import Fraction, Positive, Section, parameter_
 Stream = Literal["j", "b", "k", "jm", "bm", "km"]
 
 
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"width": 32, "blocks": 5, "inflate_at": (2, 4)},
+    "medium": {"width": 48, "blocks": 4, "inflate_at": (2,), "temporal": ("3x1", "3x2", "max3", "1x1")},
+    "published": {},
+}
+"""What a size of the network stands for; the defaults of ``ModelConfig`` are the published ones."""
+
+
 class ModelConfig(Section):
     """The recogniser's shape; the defaults are the published network for NTU RGB+D.
+
+    ``size`` names a network, see ``SIZES``: ``small`` and ``medium`` train on a laptop. Other keys given beside it
+    count before what it stands for.
 
     ``blocks`` spatio-temporal blocks; the width doubles and the frames halve at each block of
     ``inflate_at`` (0-based). ``stem``: ``embedding`` embeds joints and positions first (NTU, UAV,
@@ -36,6 +47,7 @@ class ModelConfig(Section):
     ``components.train.model.initial``.
     """
 
+    size: Literal["small", "medium", "published"] = "published"
     stem: Literal["embedding", "plain"] = "embedding"
     width: Positive = 96
     blocks: Positive = 9
@@ -43,6 +55,13 @@ class ModelConfig(Section):
     subsets: Positive = 8
     temporal: Annotated[tuple[str, ...], Field(min_length=1)] = ("3x1", "3x2", "3x3", "3x4", "max3", "1x1")
     initial_weights: Literal["kaiming", "published"] = "kaiming"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not isinstance(values.get("size"), str):
+            return values
+        return {**SIZES.get(values["size"], {}), **values}
 
     @field_validator("temporal")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from components.contracts import dataset
+from components.contracts.config import parse_experiment
 from components.contracts.data_config import Format
+from components.contracts.errors import InputError
+from components.contracts.skeleton import is_layout_path, read_layout
 from components.preprocess.core import preprocess
 from components.preprocess.inspect import inspection
+from components.preprocess.inspect.config_text import text_of
+from components.preprocess.inspect.draft import draft, duration
 from components.preprocess.inspect.report import printable, show
 from components.runtime.cli import Exchange, application, read_experiment
 from components.runtime.cli import run as run_application
@@ -56,7 +62,11 @@ def run(
       `*missing*.txt` in it names are skipped; splits `xsub_*`, `xview_*` and `xset_*` follow from the names;
     - a folder of raw UAV-Human recordings, `P000S00G10B10H10UC022000LC021000A000R0_08241716.txt` … (`uav`);
       splits `csv1_*` and `csv2_*` follow from the names;
-    - clips without labels, `.npy`, `.json` or `.pkl` (`--format clips`; see `readers/unlabelled.py`);
+    - a folder of NW-UCLA's `a01_s01_e00_v01.json` (`ucla`);
+    - a folder of clips, `.npy`, `.npz`, `.csv`, or the JSON of MMPose, COCO, AlphaPose, OpenPose, Ultralytics or
+      MediaPipe, with a `labels.csv` or a folder per class (`folder`; see `readers/folder.py`);
+    - a `.npz` of a whole data set (`arrays`; see `readers/array_sets.py`);
+    - clips without labels, in any of these forms (`--format clips`; see `readers/unlabelled.py`);
 
     or a folder or archive that holds one of these. Pickles are read as data: one that asks for anything but
     containers, numbers, text and NumPy arrays is refused, and nothing in it is executed.
@@ -106,6 +116,51 @@ def inspect(
             _draw(local, plot, sample, layout, kind)
         else:
             show(inspection.inspect(local, kind), path, layout)
+
+
+@app.command()
+def init(
+    path: Annotated[str, typer.Argument(help="Your data: whatever `run` reads.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file to write; else it is printed.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="The layout: a name or a .yaml file; else the likeliest.")] = None,
+    kind: Annotated[Format, typer.Option("--format", help="The format; `auto` looks at the input.")] = "auto",
+) -> None:
+    """Write a commented experiment that runs, from what the data at PATH look like.
+
+    It decides on layout, units, classes, splits (and makes some where there are none), persons, and a network that
+    suits the number of samples and this machine. What it is unsure of it says, on stderr and in the file.
+
+    Example:
+
+        python -m components.preprocess init my.pkl --output my.yaml
+
+        make run DATA=my.pkl CONFIG=my.yaml
+    """
+    if output is not None and output.exists():
+        raise InputError("exists already; give the output another name", at=output)
+    with Exchange() as exchange:
+        found = inspection.inspect(exchange.input(path), kind)
+        own = layout is not None and is_layout_path(layout)
+        made = draft(found, read_layout(Path(layout)) if layout and own else layout)
+        if layout and own:
+            made.data["layout"] = str(Path(layout).resolve())
+        text = text_of(made, found, path)
+    parse_experiment(text, "the draft")
+    for line in made.loud:
+        print(f"note: {line}", file=sys.stderr)
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}", at=output) from None
+    print(
+        f"{output}: {len(found.labels)} samples, {len(made.data['classes'])} classes, {made.model['size']} network, "
+        f"about {duration(made.seconds)} for make run DATA={path} CONFIG={output}"
+    )
 
 
 def _draw(path: Path, output: Path, sample_id: str | None, layout: str | None, kind: Format) -> None:

@@ -139,8 +139,13 @@ class _Packing:
         return "" if first == record.position else f"id: stands already at position {first}"
 
     def splits(self, declared: dict[str, list[str]], source: Source) -> dict[str, list[str]]:
-        """Return the splits of the input, ids matched as configured, and those that the configuration makes."""
+        """Return the splits of the input, ids matched as configured, and those that the configuration makes.
+
+        Clips without labels are in all splits as they are.
+        """
         splits = dict(declared)
+        if self._config.format == "clips":
+            return splits
         if self._config.match_ids == "loose":
             for name, ids in declared.items():
                 same = loose_matches(ids, self._seen)

@@ -32,10 +32,13 @@ def fill(sample: Sample, most: int) -> Filled:
     points = sample.keypoints
     if points.ndim != 4 or points.dtype.kind != "f" or 0 in points.shape:
         return Filled(sample)
-    unknown = np.isnan(points).any(axis=-1)
-    lost = unknown | _zeros(points)
-    if not lost.any():
+    # A sum is NaN if anything in it is: most samples need no closer look.
+    has_unknown = bool(np.isnan(points.sum(dtype=np.float64)))
+    zero = _zeros(points)
+    if not has_unknown and not _is_partial(zero):
         return Filled(sample)
+    unknown = np.isnan(points).any(axis=-1)
+    lost = unknown | zero
     points = np.array(points)
     scores = None if sample.scores is None else np.array(sample.scores)
     there = ~unknown.all(axis=2) & (np.abs(np.nan_to_num(points)) > ABSENT).any(axis=(2, 3))
@@ -66,8 +69,16 @@ def _zeros(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """Return where joints of 3d bodies are exactly zero: bool ``[M, T, V]``. In 2d a score says that."""
     if points.shape[-1] != 3:
         return np.zeros(points.shape[:3], dtype=bool)
-    zero = points == 0
-    return np.asarray(zero[..., 0] & zero[..., 1] & zero[..., 2])
+    zero = np.asarray(points[..., 0] == 0)
+    if zero.any():
+        zero &= (points[..., 1] == 0) & (points[..., 2] == 0)
+    return zero
+
+
+def _is_partial(zero: npt.NDArray[np.bool_]) -> bool:
+    """Whether some joints are zero of a person who is there."""
+    number = zero.sum(axis=2)
+    return bool(((number > 0) & (number < zero.shape[2])).any())
 
 
 def _mended(

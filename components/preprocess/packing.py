@@ -73,14 +73,15 @@ def prepared(source: Source, config: DataConfig, processes: int | None = None) -
         many = sys.platform == "linux" and source.expected >= FEW
         processes = len(os.sched_getaffinity(0)) if many else 1
     if processes == 1:
-        return (_prepare(source, config, raw) for raw in source.raw())
+        expected = source.expected
+        return (_prepare(source, config, expected, raw) for raw in source.raw())
     return _spread(source, config, processes)
 
 
 def _spread(source: Source, config: DataConfig, processes: int) -> Generator[Prepared, None, None]:
     # Forked, a worker has the open source and its reader as they are; neither could be pickled.
     context = multiprocessing.get_context("fork")
-    pool = ProcessPoolExecutor(processes, context, _begin, (source, config, os.getpid()))
+    pool = ProcessPoolExecutor(processes, context, _begin, (source, config, source.expected, os.getpid()))
     awaited: deque[Future[list[Prepared]]] = deque()
     try:
         for chunk in _chunks(source.raw()):
@@ -106,13 +107,13 @@ def _chunks(records: Iterable[Any]) -> Iterator[list[Any]]:
         yield chunk
 
 
-_shared: tuple[Source, DataConfig]
+_shared: tuple[Source, DataConfig, int]
 
 
-def _begin(source: Source, config: DataConfig, parent: int) -> None:
+def _begin(source: Source, config: DataConfig, expected: int, parent: int) -> None:
     """Prepare a worker: it ends with its parent, whatever ends that, and leaves Ctrl-C to it."""
     global _shared
-    _shared = source, config
+    _shared = source, config, expected
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
@@ -123,7 +124,7 @@ def _prepare_chunk(chunk: list[Any]) -> list[Prepared]:
     return [_prepare(*_shared, raw) for raw in chunk]
 
 
-def _prepare(source: Source, config: DataConfig, raw: Any) -> Prepared:
+def _prepare(source: Source, config: DataConfig, expected: int, raw: Any) -> Prepared:
     record = source.finish(raw)
     if isinstance(record, Skipped):
         return Prepared(record.position, record.sample_id, reason=record.reason)
@@ -144,13 +145,15 @@ def _prepare(source: Source, config: DataConfig, raw: Any) -> Prepared:
         _width(sample, config),
         fingerprint(np.asarray(record.keypoints)),
         lost=_lost(sample, keypoints, mended.filled),
-        seen=glimpse(sample) if is_looked_at(record.position, source.expected) else None,
+        seen=glimpse(sample) if is_looked_at(record.position, expected) else None,
     )
 
 
 def _lost(sample: Sample, stored: npt.NDArray[np.float32], filled: int) -> Lost:
-    frames = sample.keypoints.shape[1]
-    empty = frames - int((np.abs(sample.keypoints) > ABSENT).any(axis=(0, 2, 3)).sum())
+    points = sample.keypoints
+    frames, empty = points.shape[1], 0
+    if not (np.abs(points[0, :, 0, 0]) > ABSENT).all():  # one joint's x tells enough of most samples
+        empty = frames - int((np.abs(points) > ABSENT).any(axis=(0, 2, 3)).sum())
     return Lost(sample.label, frames, empty, frames - stored.shape[1], filled)
 
 

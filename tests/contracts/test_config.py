@@ -208,3 +208,22 @@ def test_shipped_experiments_are_valid(repository: Path) -> None:
     assert files
     for file in files:
         assert load_experiment(file).name
+
+
+class TestModelSizes:
+    def test_a_size_names_a_network_that_other_keys_override(self) -> None:
+        small = parse(model={"size": "small"}).model
+        assert (small.width, small.blocks, small.inflate_at) == (32, 5, (2, 4))
+        medium = parse(model={"size": "medium", "width": 64}).model
+        assert (medium.width, medium.blocks, medium.temporal) == (64, 4, ("3x1", "3x2", "max3", "1x1"))
+        assert parse(model={"size": "published"}).model == parse(model={}).model
+        assert parse_section(type(small), small.to_json()) == small
+
+    def test_the_reduced_networks_are_those_of_the_shipped_experiments(self, repository: Path) -> None:
+        for name, size in (("demo", "small"), ("nw_ucla_quick", "medium")):
+            shipped = load_experiment(repository / "pipelines" / "configs" / f"{name}.yaml").model
+            named = parse(model={"size": size}).model
+            assert shipped.model_dump(exclude={"size"}) == named.model_dump(exclude={"size"})
+
+    def test_an_unknown_size(self) -> None:
+        assert "model.size: Input should be 'small', 'medium' or 'published'" in refusal(model={"size": "large"})

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from components.preprocess.readers.samples import ABSENT, Sample
 
-POSES = 16
+POSES = 12
 SURE = 0.3
 """A joint with a lower score is a guess."""
 

@@ -15,7 +15,7 @@ from components.preprocess.inspect.ids import id_doubts
 from components.preprocess.inspect.labels import class_doubts, label_doubts
 from components.preprocess.inspect.units import unit_doubts
 
-GLIMPSES = 400
+GLIMPSES = 200
 """Samples of which poses are kept: enough to judge a data set by, in a few megabytes."""
 
 

@@ -57,8 +57,15 @@ def clip_of(document: Any, name: str, expected: Expected) -> Clip:
     frames, image = frames_of(document)
     persons = [persons_of(frame, expected.depth) for frame in frames]
     points, scores = joined(persons)
-    points, scores = with_depth(points, scores, expected.depth)
+    depth = _is_world(frames) if expected.depth is None else expected.depth
+    points, scores = with_depth(points, scores, depth)
     return Clip(name, points, scores, image)
+
+
+def _is_world(frames: Sequence[Any]) -> bool:
+    """Whether landmarks are metres only, not also shares of an image."""
+    keys = {key for frame in frames if isinstance(frame, dict) for key in frame}
+    return bool(keys & {*_WORLD}) and not keys & {*_FLAT}
 
 
 def frames_of(document: Any) -> tuple[list[Any], tuple[int, int] | None]:

@@ -1,0 +1,277 @@
+"""The configuration that suits a stranger's data, decided from what is seen of them: for ``init``."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from components.contracts.config import SIZES, ModelConfig
+from components.contracts.errors import InputError
+from components.contracts.skeleton import Layout, load_layout
+from components.preprocess.inspect.glimpse import Glimpse
+from components.preprocess.inspect.guess import candidates, doubts, is_flat
+from components.preprocess.inspect.inspection import Holdings
+from components.preprocess.inspect.units import CENTIMETRES, TALLEST, body_size
+from components.preprocess.splitting import subject_of
+
+SUBJECTS = (r"(?:^|[^A-Za-z])S\d{3}C\d{3}P(\d{3})", r"(?:^|[_\-])(?:subject|subj|sub|s|p)[_\-]?(\d+)", r"^s(\d+)s")
+"""Where ids say who is seen: NTU's, and ``a01_s02_e03``, ``subject_7`` and the like."""
+TEST_SHARE = 0.25
+IMAGES = ((256, 340), (480, 640), (480, 854), (720, 1280), (1080, 1920), (2160, 3840))
+"""Usual images, (height, width); turned ones are tried too."""
+FRAMES = (16, 64)
+ONE_WAY = 0.9
+"""Mean length of the facing directions' sum; of bodies that all face one way it is nearly 1."""
+SECONDS = 1.5e-9
+"""Of two cores per sample, epoch and unit (see ``_units``): measured on nw_ucla_quick.yaml and sbu.yaml."""
+LONGEST = 3600.0
+EPOCHS = (12, 60)
+PASSES = 60_000
+"""Samples that training sees, all epochs together, as far as ``EPOCHS`` allows."""
+
+
+@dataclass
+class Draft:
+    """An experiment's sections, and per key what a person should know of it."""
+
+    data: dict[str, Any]
+    train: dict[str, Any]
+    model: dict[str, Any]
+    why: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    cores: int = 2
+    loud: list[str] = field(default_factory=list)
+
+
+def draft(found: Holdings, layout: str | None = None) -> Draft:
+    """Decide on a configuration.
+
+    Args:
+        found: what ``inspection`` saw.
+        layout: take this layout; else the likeliest.
+
+    Raises:
+        InputError: no usable sample, fewer than two classes, or no layout with this number of joints.
+    """
+    if found.form is None or not found.labels:
+        raise InputError("no sample with a label and skeletons found", at=found.path)
+    if len(set(found.labels.values())) < 2:
+        raise InputError("found one class, expected at least two", at=found.path)
+    names = [layout] if layout else candidates(found)
+    if not names:
+        raise InputError(
+            f"layout: none that ships with us has {found.form[0]} joints; write one (contracts/layouts/README.md) and "
+            "name it with --layout",
+            at=found.path,
+        )
+    made = Draft({"layout": names[0]}, {}, {})
+    if len(names) > 1:
+        made.why["layout"] = f"as many joints: {', '.join(names[1:])}; inspect prints the order of the joints"
+    _classes(found, made)
+    _coordinates(found, made)
+    _persons(found, made)
+    _protocols(found, made)
+    _training(found, made)
+    for doubt in doubts(found, names[0]):
+        if doubt.code in ("joint-order", "upside-down"):
+            made.loud.append(doubt.line())
+    return made
+
+
+def _classes(found: Holdings, made: Draft) -> None:
+    low, high = min(found.labels.values()), max(found.labels.values())
+    first = 1 if low == 1 and not found.classes else 0
+    if found.classes:
+        made.data["classes"] = list(found.classes)
+    else:
+        made.data["classes"] = [f"class {number}" for number in range(first, high + 1)]
+        made.why["classes"] = "the input names none: write what they are, in the order of the labels"
+    if first:
+        made.data["first_label"] = first
+        made.why["first_label"] = "labels count from 1"
+    there = {label - first for label in found.labels.values()}
+    if len(there) < len(made.data["classes"]):
+        made.loud.append(
+            f"{len(made.data['classes']) - len(there)} classes have no sample: take them out of data.classes"
+        )
+        made.data["accept"] = ["class-without-training"]
+
+
+def _coordinates(found: Holdings, made: Draft) -> None:
+    flat = is_flat(found)
+    poses = [seen.poses for seen in found.glimpses if np.isfinite(seen.poses).any()]
+    made.data["dimensions"] = "2d+score" if flat else "3d"
+    if not flat:
+        made.data["normalisation"] = "body"
+        size = body_size(poses)
+        if size > TALLEST:
+            made.data["units"] = "millimetres" if size > CENTIMETRES else "centimetres"
+            made.why["units"] = f"bodies are {size:.0f} units tall"
+        made.data["align"] = views_differ(found.glimpses, load_layout(made.data["layout"]))
+        made.why["align"] = (
+            "turns every body upright and to the front: it helps where cameras or directions differ, as here"
+            if made.data["align"]
+            else "true turns every body to the front; these face one way, and it would take that away"
+        )
+        return
+    made.data["normalisation"] = "image"
+    largest = max((float(np.nanmax(np.abs(pose[..., :2]))) for pose in poses), default=1.0)
+    known = [seen.image for seen in found.glimpses if seen.image]
+    if largest <= 2:
+        made.data["units"] = "shares"
+        made.why["units"] = "coordinates lie within 0 and 1"
+    elif not known:
+        made.data["image_size"] = guessed_image(found.glimpses)
+        made.why["image_size"] = "[height, width]; NOT in the input: guessed from the largest coordinates"
+        made.loud.append(f"the input does not say how large its images are: {made.data['image_size']} is a guess")
+
+
+def guessed_image(glimpses: list[Glimpse]) -> list[int]:
+    """Return the smallest usual image, (height, width), that holds nearly all joints."""
+    points = np.concatenate([seen.poses[np.isfinite(seen.poses).all(axis=-1)][:, :2] for seen in glimpses])
+    width, height = np.percentile(points, 99.5, axis=0)
+    usual = sorted([*IMAGES, *((wide, high) for high, wide in IMAGES)], key=lambda size: size[0] * size[1])
+    fitting = [size for size in usual if size[0] >= height and size[1] >= width]
+    return list(fitting[0]) if fitting else [int(np.ceil(height)), int(np.ceil(width))]
+
+
+def views_differ(glimpses: list[Glimpse], layout: Layout) -> bool:
+    """Whether bodies face different ways: by the directions of ``layout.across`` about ``layout.upright``."""
+    (lower, upper), (right, left) = ([layout.number(name) for name in pair] for pair in (layout.upright, layout.across))
+    first = [
+        seen.poses[0] for seen in glimpses if seen.poses.shape[1] == len(layout.joints) and seen.poses.shape[2] == 3
+    ]
+    ups = [pose[upper] - pose[lower] for pose in first]
+    sides = [pose[left] - pose[right] for pose in first]
+    there = [i for i in range(len(first)) if np.isfinite(ups[i]).all() and np.isfinite(sides[i]).all()]
+    up = np.sum([ups[i] / max(float(np.linalg.norm(ups[i])), 1e-9) for i in there], axis=0) if there else np.zeros(3)
+    if not np.linalg.norm(up) > 0:
+        return False
+    up = up / np.linalg.norm(up)
+    across = np.array([sides[i] - (sides[i] @ up) * up for i in there])
+    across = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    return bool(np.linalg.norm(across.mean(axis=0)) < ONE_WAY)
+
+
+def _persons(found: Holdings, made: Draft) -> None:
+    total = found.persons.total()
+    several = sum(count for persons, count in found.persons.items() if persons > 1)
+    made.data["max_persons"] = 2 if several >= 0.1 * total else 1
+    made.why["max_persons"] = f"{several} of {total} samples show more than one"
+
+
+def _protocols(found: Holdings, made: Draft) -> None:
+    if found.pairs:
+        leaks = {pair: len(found.twins(*pair)) for pair in found.pairs}
+        for (train, test), count in leaks.items():
+            if count:
+                text = f"{count} of {len(found.splits[test])} samples of {test} are byte-equal to samples of {train}"
+                made.loud.append(f"{text}: accuracy would be overstated")
+        ordered = sorted(found.pairs, key=lambda pair: leaks[pair] > 0)
+        pairs = {_protocol_name(train): (train, test) for train, test in ordered}
+        made.data["protocols"] = {name: {"train": train, "test": test} for name, (train, test) in pairs.items()}
+        made.data["protocol"] = next(iter(pairs))
+        return
+    pattern, subjects = subjects_of(found)
+    chosen = _test_subjects(found, subjects)
+    if chosen:
+        how: dict[str, Any] = {"by": "subject", **({"subject": pattern} if pattern else {}), "test": chosen}
+        made.why["splits"] = "MADE HERE, the input has none: of every four persons one is for the test"
+        made.loud.append(f"the input has no splits: subjects {', '.join(chosen)} are the test split")
+    else:
+        how = {"by": "random", "test_share": TEST_SHARE, "seed": 0}
+        made.why["splits"] = (
+            "MADE HERE, the input has none: a quarter of every class at random. Takes of one person on both sides make "
+            "accuracy too good; a split by subject or scene says more"
+        )
+        made.loud.append("the input has no splits: a quarter of every class is the test split, at random")
+    made.data["splits"] = {"made": how}
+    made.data["protocols"] = {"made": {"train": "made_train", "test": "made_val", "label": f"made here, {how['by']}"}}
+    made.data["protocol"] = "made"
+
+
+def _protocol_name(train: str) -> str:
+    return re.sub(r"[_\- ]+", "_", re.sub(r"train(ing)?", "_", train)).strip("_") or "given"
+
+
+def subjects_of(found: Holdings) -> tuple[str, dict[str, str]]:
+    """Return the expression that finds subjects in ids (empty: the list of labels says them), and id → subject."""
+    if found.subjects and found.subjects.keys() >= found.labels.keys():
+        return "", dict(found.subjects)
+    for pattern in SUBJECTS:
+        said = {sample_id: subject_of(pattern, sample_id) for sample_id in found.labels}
+        subjects = {sample_id: subject for sample_id, subject in said.items() if subject is not None}
+        if len(subjects) == len(said) and 2 <= len(set(subjects.values())) <= len(said) / 2:
+            return pattern, subjects
+    return "", {}
+
+
+def _test_subjects(found: Holdings, subjects: dict[str, str]) -> list[str]:
+    """Return every fourth subject, if every class keeps samples of others; else none."""
+    everybody = sorted(set(subjects.values()))
+    if len(everybody) < 2:
+        return []
+    test = everybody[3::4] or everybody[-1:]
+    left = {found.labels[sample_id] for sample_id, subject in subjects.items() if subject not in test}
+    return test if left == set(found.labels.values()) else []
+
+
+def _training(found: Holdings, made: Draft) -> None:
+    frames = int(np.median(list(found.frames.values())))
+    clip = int(np.clip(8 * round(frames / 8), *FRAMES))
+    number = round(len(found.labels) * (1 - TEST_SHARE))
+    if found.pairs:
+        number = (
+            len(set(found.splits[made.data["protocols"][made.data["protocol"]]["train"]]) & found.labels.keys())
+            or number
+        )
+    epochs = int(np.clip(PASSES / max(number, 1), *EPOCHS))
+    positions = clip * len(load_layout(made.data["layout"]).joints) * made.data["max_persons"]
+    made.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
+    seconds = {size: 2 * epochs * number * _units(size) * positions * SECONDS * 2 / made.cores for size in SIZES}
+    wanted = "small" if number < 1000 else "medium" if number < 10_000 else "published"
+    fitting = [size for size in SIZES if seconds[size] <= LONGEST]
+    size = min(wanted, fitting[-1] if fitting else "small", key=list(SIZES).index)
+    made.seconds = seconds[size]
+    made.model = {"size": size}
+    made.why["size"] = f"small, medium or published; for {number} training samples on {made.cores} cores: " + ", ".join(
+        f"{name} about {duration(seconds[name])}" for name in SIZES
+    )
+    counts = Counter(found.labels.values())
+    made.train = {
+        "epochs": epochs,
+        "batch": 16 if number >= 200 else 8,
+        "frames": clip,
+        "sampling": "resize",
+        "learning_rate": 0.05,
+        "warmup_epochs": 2,
+        "class_balance": max(counts.values()) > 2 * min(counts.values()),
+        "mix": False,
+        "test_clips": 2,
+        "augmentation": {"scale": 0.2, "crop": 0.7, **({} if is_flat(found) else {"rotation": 0.3})},
+    }
+    made.why["frames"] = f"of a clip; sequences have {frames} in the middle"
+
+
+def _units(size: str) -> float:
+    """Return the products of input and output widths of all blocks, each for the share of the frames that it sees."""
+    model = ModelConfig.model_validate({"size": size})
+    width, share, total = model.width, 1.0, 0.0
+    for block in range(model.blocks):
+        before = width
+        if block in model.inflate_at:
+            width, share = 2 * width, share / 2
+        total += before * width * share
+    return total
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 90:
+        return "a minute"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.0f} hours"
