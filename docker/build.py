@@ -18,7 +18,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from torch_build import wanted_torch
+from torch_build import unknown, wanted_torch
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ROOT / "docker" / "wheels"
@@ -51,7 +51,7 @@ def main() -> None:
             cuda = True
             print(
                 "pip knows no build of torch without CUDA here: the image of train gets the one with CUDA, 5.1 GB "
-                f"instead of 0.95 (TORCH_INDEX=… names an index, or put the wheel into {WHEELS.relative_to(ROOT)})",
+                "instead of 0.95 (TORCH_INDEX=… names an index, or put the wheel into docker/wheels)",
                 flush=True,
             )
         torch = wanted_torch(arguments.torch, cuda)
@@ -94,8 +94,8 @@ def _fetch(torch: str, index: str) -> bool:
     command += ["--only-binary", ":all:", "--python-version", "3.11", "--platform", PLATFORM, "--dest", str(WHEELS)]
     command += ["--extra-index-url", index] if index else []
     tried = subprocess.run([*command, torch], capture_output=True, text=True, check=False)
-    if tried.returncode != 0 and "No matching distribution" not in tried.stderr:
-        raise BuildError(f"pip cannot fetch {torch}: {tried.stderr.strip().splitlines()[-1:]}")
+    if tried.returncode != 0 and not unknown(tried.stderr):
+        raise BuildError(f"pip cannot fetch {torch}: {(tried.stderr.strip() or 'no reason given').splitlines()[-1]}")
     return tried.returncode == 0
 
 

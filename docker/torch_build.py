@@ -32,6 +32,11 @@ def wanted_torch(locked: str, cuda: bool) -> str:
     return f"{locked},!={version}+cpu" if cuda else f"{locked}+cpu"
 
 
+def unknown(said: str) -> bool:
+    """Tell whether pip failed because it knows no such build; the second is how it says so under a constraint."""
+    return "No matching distribution" in said or "ResolutionImpossible" in said
+
+
 def main() -> None:
     """Install torch as the command line says."""
     parser = argparse.ArgumentParser(description="Install torch in the build that suits this machine.")
@@ -50,7 +55,7 @@ def main() -> None:
         )
         if tried.returncode == 0:
             return
-        if "No matching distribution" not in tried.stderr:
+        if not unknown(tried.stderr):
             sys.exit(tried.stderr.strip() or "error: pip could not install torch")
         if not cuda:
             print(

@@ -73,7 +73,7 @@ def run(
     """
     console = Console(file=sys.stderr)  # the file itself: KFP's own output is redirected meanwhile
     overrides = _overrides(rounds, streams, protocol, set_)
-    source, config = _inputs(data, config, root, console)
+    source, config = pipeline_inputs(data, config, root, console)
     try:
         report = run_locally(Request(source, config, overrides, root, agent_url), console, _place(in_containers))
     except StageError as error:
@@ -124,7 +124,7 @@ def compile_pipeline(
     print(output)
 
 
-def _inputs(data: str, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:
+def pipeline_inputs(data: str, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:
     """Return the data and the config to run on; with neither, make those of the demo."""
     folders.make_folder(root)
     if not data and config is None:
@@ -148,7 +148,9 @@ def _fetched(uri: str, root: Path, console: Console) -> Path:
     console.print(f"fetching {uri} into {folder}", highlight=False, soft_wrap=True)
     shutil.rmtree(folder, ignore_errors=True)
     folders.make_folder(folder)
-    return store_for(uri).fetch(uri, folder)
+    fetched = store_for(uri).fetch(uri, folder)
+    # Under the same path each time: the path is part of what the cache knows the tasks by.
+    return fetched.rename(folder / fetched.name)
 
 
 def _place(in_containers: bool) -> Place:

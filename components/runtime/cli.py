@@ -64,7 +64,7 @@ def parse_settings(settings: list[str], option: str = "--set", example: str = "t
 Fetch = Callable[[], Path]
 
 
-def by_itself(uri: str, fetch: Fetch) -> Path:
+def fetch_anew(uri: str, fetch: Fetch) -> Path:
     """Fetch a copy that no other process uses."""
     return fetch()
 
@@ -84,7 +84,7 @@ class Exchange:
     def __enter__(self) -> Exchange:
         return self
 
-    def input(self, uri: str, once: Callable[[str, Fetch], Path] = by_itself) -> Path:
+    def input(self, uri: str, once: Callable[[str, Fetch], Path] = fetch_anew) -> Path:
         """Return a local path with the content of ``uri``; ``once`` fetches it if no other process has."""
         local = once(uri, lambda: _store(uri).fetch(uri, self._scratch / "in"))
         self._inputs.append((local, uri))

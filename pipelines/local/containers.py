@@ -18,6 +18,7 @@ from kfp import local
 from components.agent.llm.endpoint import KEY_VARIABLE
 from components.agent.service.messages import TOKEN_VARIABLE
 from components.contracts.config import Experiment
+from components.contracts.errors import InputError
 from components.runtime import events
 from components.runtime.task import RESUME_VARIABLE, image
 from pipelines.images import STAGES
@@ -28,6 +29,8 @@ AGENT = "agent"
 AGENT_PORT = 8080
 AGENT_URL = f"http://{AGENT}:{AGENT_PORT}"
 
+LARGEST_CONFIG = 100_000
+"""Bytes; Linux takes 128 KiB an argument, and the parts of the stages are written at greater length."""
 _INHERITED = (events.VARIABLE, RESUME_VARIABLE, "OMP_NUM_THREADS", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 
 
@@ -38,6 +41,12 @@ def containers(request: Request, experiment: Experiment, home: Path) -> Iterator
     Raises:
         InputError: there is no engine, or an image is missing or old.
     """
+    if (size := request.config.stat().st_size) > LARGEST_CONFIG:
+        raise InputError(
+            f"{size} bytes; in containers KFP hands it over on a command line, at most {LARGEST_CONFIG}; "
+            "make run takes it",
+            at=request.config,
+        )
     root = request.root.resolve()
     home, artifacts, service = home.resolve(), root / "artifacts", root / "agent"
     shared = [artifacts, home / "resume", home / "events.jsonl"]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from components.contracts.config import load_experiment
 from components.contracts.errors import InputError, ResourceError
+from pipelines.local.containers import containers
 from pipelines.local.engine import Engine
 from pipelines.local.run import Request
 
@@ -53,3 +54,14 @@ def test_without_an_engine_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(ResourceError, match=r"^no container engine: [^\n]+ start one") as caught:
         Engine("trial")
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_too_large_for_containers_is_one_line(tmp_path: Path) -> None:
+    config = tmp_path / "large.yaml"
+    config.write_text(DEMO.read_text() + "# " + "x" * 100_000)
+    request = Request(tmp_path / "my.pkl", config, {}, tmp_path)
+    with (
+        pytest.raises(InputError, match=r"large.yaml: \d+ bytes; in containers KFP hands it over on a command line"),
+        containers(request, load_experiment(DEMO), tmp_path),
+    ):
+        pytest.fail("it ran")

@@ -65,6 +65,25 @@ def builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return [call for call in calls if call[0] == "build"]
 
 
+def test_without_a_build_for_cpus_the_image_gets_the_other_and_says_what_that_costs(
+    builds: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As on a machine whose pip knows the usual index only."""
+    assert TORCH
+    build, log = script("build"), tmp_path / "calls"
+    log.unlink()
+    (tmp_path / "none").mkdir()
+    monkeypatch.setattr(build, "WHEELS", tmp_path / "no wheels")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "none"))
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "argv", ["build.py", "train", "--torch", TORCH.group(1)])
+    build.main()
+    (call,) = [call for call in map(json.loads, log.read_text().splitlines()) if call[0] == "build"]
+    assert build_arguments(call)["TORCH"] == build_arguments(builds[1])["TORCH"]
+    assert "5.1 GB instead of 0.95" in capsys.readouterr().out
+
+
 def build_arguments(call: list[str]) -> dict[str, str]:
     pairs = [call[place + 1] for place, word in enumerate(call) if word == "--build-arg"]
     return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}

@@ -13,6 +13,7 @@ from made_artifacts import write_confusion, write_scores
 from made_trees import keys
 from minio import Minio
 from pickles import content, dump, write_experiment
+from rich.console import Console
 from small_experiment import write_inputs
 from swift_server import SwiftServer, free_ports
 
@@ -21,6 +22,7 @@ from components.contracts.artifact import digest
 from components.contracts.errors import InputError
 from components.runtime.cli import Exchange
 from components.runtime.store import store_for
+from pipelines.__main__ import pipeline_inputs
 
 
 def call(repository: Path, stage: str, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
@@ -137,3 +139,18 @@ def test_a_result_that_cannot_be_published_is_kept(prefix: str, environment: pyt
     assert str(caught.value).endswith(f"(SignatureDoesNotMatch); the result is kept in {path}")
     scores.open(path)
     shutil.rmtree(exchange._scratch)
+
+
+def test_a_local_run_takes_its_data_from_the_bucket(prefix: str, tmp_path: Path) -> None:
+    """What lies there now, under a path that stays the same, so that the cache knows it."""
+    uri, root, console = f"{prefix}/in.pkl", tmp_path / "runs", Console(quiet=True)
+    copies = []
+    for text in ("first", "second"):
+        (tmp_path / "in.pkl").write_text(text)
+        store_for(prefix).publish(tmp_path / "in.pkl", uri)
+        copy, config = pipeline_inputs(uri, Path("demo"), root, console)
+        assert copy.read_text() == text and config.name == "demo.yaml"
+        copies.append(copy)
+    assert copies[0] == copies[1]
+    with pytest.raises(InputError, match=f"^{prefix}/none.pkl: "):
+        pipeline_inputs(f"{prefix}/none.pkl", Path("demo"), root, console)

@@ -87,6 +87,7 @@ def test_mlflow_gets_every_epoch_of_a_round(
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: pip install mlflow-skinny")
     place = (tmp_path / "mlruns").as_uri()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", place)
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("SKELETONAGENT_RUN", "demo-2")
     made = run(tiny_dataset, tiny_constraints, tmp_path, Loggers())
     client = mlflow.MlflowClient(place)
