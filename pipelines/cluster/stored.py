@@ -33,21 +33,37 @@ def evaluate_stored(
         metrics: Accuracy of the ensemble and of every stream.
         confusion_matrix: Who the ensemble of the last round takes for whom, on the test split.
     """
-    from components.evaluate.component import evaluate_component
-    from components.runtime.cli import Exchange
-    from components.runtime.task import task
+    from components.runtime.task import describe, task
 
-    with task("evaluate", "evaluate", code), Exchange() as exchange:
-        from typing import Any
+    with task("evaluate", "evaluate", code):
+        import json
+        import shutil
+        from pathlib import Path
 
-        from kfp import dsl
+        from components.contracts import report as report_contract
+        from components.contracts.config import EvaluateStage, parse_section
+        from components.evaluate import core
+        from components.evaluate.kfp_outputs import kfp_outputs
+        from components.runtime.cli import Exchange
 
-        def fetched(uri):
-            return dsl.Artifact(uri=str(exchange.input(uri)))
+        with Exchange() as exchange:
 
-        inputs = {
-            name: [fetched(uri) for uri in of] if isinstance(of, list) else fetched(of) for name, of in uris.items()
-        }
-        outputs = {"report": report, "page": page, "metrics": metrics, "confusion_matrix": confusion_matrix}
-        component: Any = evaluate_component(rounds)
-        component.python_func(stage=stage, code=code, **inputs, **outputs)
+            def every(kind, last):
+                return [exchange.input(uri) for number in range(1, last + 1) for uri in uris[f"{kind}_{number}"]]
+
+            core.evaluate(
+                parse_section(EvaluateStage, stage),
+                every("scores", int(rounds)),
+                every("confusion", int(rounds)),
+                [exchange.input(uris["prior"]), *every("constraints", int(rounds) - 1)],
+                Path(report.path),
+                dataset=exchange.input(uris["dataset"]),
+            )
+        report.metadata.update(describe(report.path))
+        shutil.copyfile(Path(report.path, "report.html"), page.path)
+        shown = kfp_outputs(report_contract.open(Path(report.path)).metrics)
+        for name, value in shown.numbers.items():
+            metrics.log_metric(name, value)
+        confusion_matrix.log_confusion_matrix(shown.categories, shown.matrix)
+        for artifact in (metrics, confusion_matrix):
+            Path(artifact.path).write_text(json.dumps(artifact.metadata))
