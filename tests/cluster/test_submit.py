@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from conftest import write_kubeconfig
 from kfp_server import Backend, Command
+from kubernetes_server import write_kubeconfig
 from small_experiment import CONFIG
 
 from components.contracts.errors import InputError, UnavailableError

@@ -20,7 +20,7 @@ def test_an_experiment_is_read_from_the_bucket_and_its_content_checked(prefix: s
     expected = sha256(CONFIG.encode()).hexdigest()
     assert read_experiment_of_run(uri, {"seed": 3}).seed == 3
     assert read_experiment_of_run(f"{uri}@sha256:{expected}", {}).name == "small"
-    with pytest.raises(InputError, match=f"my.yaml: SHA-256 {expected} found, {'0' * 64} expected"):
+    with pytest.raises(InputError, match=rf"my\.yaml: SHA-256 {expected} found, {'0' * 64} expected"):
         read_experiment_of_run(f"{uri}@sha256:{'0' * 64}", {})
-    with pytest.raises(InputError, match="absent.yaml"):
+    with pytest.raises(InputError, match=r"absent\.yaml"):
         read_experiment_of_run(f"{prefix}/absent.yaml", {})
