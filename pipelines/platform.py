@@ -105,9 +105,8 @@ class Cluster:
         """Return what a stage's pods ask for."""
         return self.resources.get(stage, RESOURCES[stage])
 
-    def dress(self, task: PipelineTask, stage: str, *, stored: bool = False) -> PipelineTask:
-        """Set what every task of a stage needs, and return it; ``stored``: it reads the object store, though its stage
-        does not."""
+    def dress(self, task: PipelineTask, stage: str) -> PipelineTask:
+        """Set what every task of a stage needs, and return it."""
         image = self.images[IMAGE_OF.get(stage, stage)]
         task.set_container_image(image)
         # For a node that goes away or a pod that is evicted; each waits twice as long as the last. KFP's installation
@@ -118,7 +117,7 @@ class Cluster:
         kubernetes.add_pod_label(task, STAGE_LABEL, stage)
         asked = self.resources_of(stage)
         task.set_cpu_request(asked.cpu).set_memory_request(asked.memory).set_memory_limit(asked.memory)
-        if stored or stage in USING_STORE:
+        if stage in USING_STORE:
             kubernetes.use_config_map_as_env(task, CONFIG_MAP, {key: key for key in CONFIG_KEYS}, optional=True)
             _secret(task, S3_SECRET)
         if stage == "train-job":

@@ -1,7 +1,7 @@
 """Pipelines of one stage, around artifacts that exist: to repeat a task of an earlier run, and nothing else.
 
-The artifacts come in through KFP's importers, so the user interface shows where they are from; evaluate's, which are
-lists, by their URIs. The task itself is never taken from the cache: to run it is the point.
+The artifacts come in through KFP's importers, so the user interface shows where they are from. The task itself is
+never taken from the cache: to run it is the point.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from kfp import dsl
 
 from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
+from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.source import source_digest
-from pipelines.cluster.stored import evaluate_stored
 from pipelines.dag import train_on
 from pipelines.platform import Cluster, Placement
 
@@ -99,7 +99,7 @@ def make_replay(target: Target, uris: Uris, cluster: Cluster | None = None) -> C
 
     def finish(task: Any) -> None:
         if cluster and target.stage != "train":  # which is dressed where it is made
-            cluster.dress(task, target.stage, stored=target.stage == "evaluate")
+            cluster.dress(task, target.stage)
         task.set_caching_options(False).set_display_name(target.label)
 
     match target.stage:
@@ -152,25 +152,31 @@ def _train(target: Target, uris: Uris, finish: Finish, cluster: Cluster | None) 
 
 
 def _evaluate(target: Target, uris: Uris, finish: Finish) -> Callable[..., Any]:
-    named: dict[str, Any] = {}
+    evaluate = evaluate_component(target.rounds)
+    listed: dict[str, list[str]] = {}
     for need in target.needs():
         if need.listed:
-            named.setdefault(need.name, []).append(uris[need])
-        else:
-            named[need.name] = uris[need]
+            listed.setdefault(need.name, []).append(uris[need])
 
     @dsl.pipeline(name="skeletonagent-replay-evaluate")
     def replay(stage: str) -> None:
-        finish(evaluate_stored(stage=stage, code=source_digest("evaluate"), rounds=target.rounds, uris=named))
+        # A list of artifacts can only come from a loop; and an importer takes its URI from plain items alone, for it
+        # passes over what selects a part of one (component/importer_launcher.go of KFP): one loop for each list.
+        results = {}
+        for name, items in listed.items():
+            with dsl.ParallelFor(items, name=name.replace("_", "-")) as uri:
+                imported = _imported(uri, dsl.Artifact)
+            results[name] = dsl.Collected(imported)
+        finish(evaluate(stage=stage, code=source_digest("evaluate"), **_single(target, uris), **results))
 
     return replay  # type: ignore[no-any-return]
 
 
 def _single(target: Target, uris: Uris) -> dict[str, Any]:
-    """Return the artifacts by the names of the inputs."""
-    return {need.name: _imported(uris[need], need.type) for need in target.needs()}
+    """Return the artifacts that are not lists, by the names of the inputs."""
+    return {need.name: _imported(uris[need], need.type) for need in target.needs() if not need.listed}
 
 
-def _imported(uri: str, kind: type[dsl.Artifact]) -> Any:
+def _imported(uri: Any, kind: type[dsl.Artifact]) -> Any:
     """Import an artifact. No display name: KFP records the importer under it, and then does not find its output."""
     return dsl.importer(artifact_uri=uri, artifact_class=kind, reimport=False).output

@@ -20,7 +20,7 @@ OVER = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 """States of a run that do not change any more."""
 FAILED = "failed"
 
-_NAMES = "configure|preprocess|agent-prior|agent|train-job|train|evaluate-stored|evaluate|importer"
+_NAMES = "configure|preprocess|agent-prior|agent|train-job|train|evaluate|importer"
 _OURS = re.compile(rf"({_NAMES})(?:-(\d+))?")
 _DRIVER = re.compile(rf"({_NAMES})(?:-(\d+))?-driver")
 _PHASES = {"Pending": "waiting", "Running": "running", "Succeeded": "succeeded", "Failed": FAILED}
@@ -49,7 +49,7 @@ class Task:
     @property
     def label(self) -> str:
         """What people call it, such as ``train j round 1``."""
-        name = self.name.replace("-", " ").removesuffix(" stored").removesuffix(" job")
+        name = self.name.replace("-", " ").removesuffix(" job")
         words = [name, self.stream, f"round {self.round}" if self.round else ""]
         more = f" ({self.alike} streams)" if self.alike > 1 and self.round else ""
         return " ".join(word for word in words if word) + more

@@ -10,10 +10,9 @@ from typing import Any
 import kubernetes_server
 import pytest
 import recordings
-import yaml
 from click.testing import Result
 from kfp_server import Backend, Command, serving
-from kubernetes_server import Kubernetes
+from kubernetes_server import Kubernetes, write_kubeconfig
 from typer.testing import CliRunner
 
 from pipelines.__main__ import app
@@ -35,13 +34,6 @@ def cluster_of_pods(tmp_path: Path, command: Command, monkeypatch: pytest.Monkey
         write_kubeconfig(tmp_path / "kubeconfig", {"test": address})
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig"))
         yield cluster
-
-
-def write_kubeconfig(file: Path, servers: dict[str, str]) -> None:
-    clusters = [{"name": name, "cluster": {"server": url}} for name, url in servers.items()]
-    contexts = [{"name": name, "context": {"cluster": name, "user": "me"}} for name in servers]
-    document = {"clusters": clusters, "contexts": contexts, "users": [{"name": "me", "user": {}}]}
-    file.write_text(yaml.safe_dump({**document, "current-context": next(iter(servers))}))
 
 
 @pytest.fixture

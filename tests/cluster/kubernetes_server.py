@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+import yaml
 
 Object = dict[str, Any]
 NAMESPACE = "kubeflow"
@@ -98,6 +101,13 @@ def pod(
             "containerStatuses": [{"name": "main", **main}] if main else [],
         },
     }
+
+
+def write_kubeconfig(file: Path, servers: dict[str, str]) -> None:
+    clusters = [{"name": name, "cluster": {"server": url}} for name, url in servers.items()]
+    contexts = [{"name": name, "context": {"cluster": name, "user": "me"}} for name in servers]
+    document = {"clusters": clusters, "contexts": contexts, "users": [{"name": "me", "user": {}}]}
+    file.write_text(yaml.safe_dump({**document, "current-context": next(iter(servers))}))
 
 
 @contextmanager

@@ -171,19 +171,18 @@ def test_a_repeated_task_asks_for_the_same_as_in_the_pipeline(
     compiler.Compiler().compile(make_replay(target, uris, CLUSTER), str(tmp_path / "replay.yaml"))
     spec, platform = yaml.safe_load_all((tmp_path / "replay.yaml").read_text())
     label = f"exec-{name}"
-    again = "exec-evaluate-stored" if name == "evaluate" else label
-    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][again]
-    container = spec["deploymentSpec"]["executors"][again]["container"]
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]
+    container = spec["deploymentSpec"]["executors"][label]["container"]
     before, before_settings = executors(documents)[label]
     assert container["image"] == before["image"]
     assert container["resources"] == before["resources"]
-    store = () if name == "evaluate" else ("secretAsEnv", "configMapAsEnv")  # which then reads the object store itself
-    for key in (*store, "emptyDirMounts", "activeDeadlineSeconds", "podMetadata"):
+    for key in ("secretAsEnv", "configMapAsEnv", "emptyDirMounts", "activeDeadlineSeconds", "podMetadata"):
         assert settings.get(key) == before_settings.get(key), key
-    importers = [task for task in spec["root"]["dag"]["tasks"].values() if "importer" in task["componentRef"]["name"]]
-    assert len(importers) == len([need for need in target.needs() if name != "evaluate"])
-    for task in importers:
-        assert task["taskInfo"]["name"].startswith("importer"), "KFP does not find the output of one with another name"
+    for where in [spec["root"], *spec["components"].values()]:
+        for task_name, task in where.get("dag", {}).get("tasks", {}).items():
+            if "importer" in task["componentRef"]["name"]:
+                assert task["taskInfo"]["name"] == task_name, "KFP does not find the output of one with another name"
+                assert "parameterExpressionSelector" not in str(task["inputs"]), "an importer passes over it"
 
 
 def test_every_overlay_says_what_each_stage_asks_for() -> None:

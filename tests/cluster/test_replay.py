@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import kubernetes_server
 import pytest
 import yaml
 from kfp_server import Backend, Command
 
 from components.contracts.artifact import Schema, seal
 from components.contracts.config import parse_experiment
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, UnavailableError
 from components.runtime.experiments import presets
+from pipelines.cluster.artifacts import found_below
 
 SUBMIT = ("submit", "--data", "s3://lab/my.pkl", "--config", "nw_ucla_quick", "--streams", "j,b", "--no-follow")
 EXPERIMENT = parse_experiment(presets()["nw_ucla_quick"].read_text(), "quick", {"streams": ["j", "b"]})
@@ -165,3 +167,30 @@ def test_a_run_of_another_pipeline_is_not_repeated(command: Command, backend: Ba
     (version,) = backend.versions.values()
     version.pipeline_spec = yaml.safe_load("root: {dag: {tasks: {hello: {}}}}")
     assert "is no run of the whole pipeline" in str(command("replay", "train", "--run", run_id).exception)
+
+
+def test_a_store_that_is_busy_is_one_line(
+    command: Command, run_id: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pipelines.cluster.artifacts.CHECK_PATIENCE_S", 0.0)
+    monkeypatch.setattr("components.runtime.store.connection._ATTEMPTS", 1)
+    with kubernetes_server.serving(Busy()) as address:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "someone")
+        monkeypatch.setenv("S3_ENDPOINT", address)
+        error = command("replay", "train", "--run", run_id, "--dry-run").exception
+    assert isinstance(error, UnavailableError), error
+    assert str(error).startswith("minio://mlpipeline/v2/artifacts/skeletonagent/") and "HTTP 503" in str(error)
+
+
+class Busy(kubernetes_server.Kubernetes):
+    """An object store that answers 503 to everything."""
+
+    def answer(self, path: str, query: dict[str, str]) -> tuple[int, Any]:
+        return 503, "try again"
+
+
+def test_a_folder_that_is_listed_without_content_is_no_artifact(tmp_path: Path) -> None:
+    """SeaweedFS goes on listing the prefixes of objects that were removed, and a prefix within itself."""
+    (tmp_path / "root" / "skeletonagent" / "run" / "train" / "checkpoint").mkdir(parents=True)
+    assert list(found_below(str(tmp_path / "root"))) == []

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from conftest import write_kubeconfig
 from kfp_server import Backend, Command
+from kubernetes_server import write_kubeconfig
 from small_experiment import CONFIG
 
 from components.contracts.errors import InputError, UnavailableError
@@ -241,3 +241,32 @@ def test_status_shows_the_newest_run_or_the_one_that_is_named(command: Command, 
         result = command(*arguments)
         assert result.exit_code == 0 and run in result.output and "configure" in result.output
     assert "run nowhere: KFP knows no such run" in str(command("status", "nowhere").exception)
+
+
+def test_an_experiment_too_large_for_a_parameter_is_refused_with_the_way_round(
+    command: Command, backend: Backend, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(CONFIG)
+    document["data"]["classes"] = [f"performs the action number {number}" for number in range(5000)]
+    (tmp_path / "large.yaml").write_text(yaml.safe_dump(document))
+    result = command("submit", "--data", "s3://lab/my.pkl", "--config", "large.yaml")
+    assert isinstance(result.exception, InputError) and "\n" not in str(result.exception)
+    assert "parameter config: " in str(result.exception) and "config=s3://bucket/my.yaml" in str(result.exception)
+    assert not backend.requests
+
+
+def test_an_experiment_in_the_bucket_is_named_and_not_sent(command: Command, backend: Backend) -> None:
+    named = ("submit", "--data", "s3://lab/my.pkl", "--config", "s3://lab/my.yaml", "--no-follow")
+    error = str(command(*named).exception)  # there is no store here that could tell its rounds
+    assert "S3 credentials" in error and "with --rounds it is read on the cluster only" in error
+    assert command(*named, "--rounds", "3").exit_code == 0
+    (run,), (version,) = backend.runs.values(), backend.versions.values()
+    assert run["runtime_config"]["parameters"]["config"] == "s3://lab/my.yaml"
+    assert version.display_name.startswith("3-rounds-")
+
+
+def test_two_experiments_share_one_version_of_the_pipeline(command: Command, backend: Backend) -> None:
+    other = ("submit", "--data", "s3://lab/b.pkl", "--config", "sbu", "--overlay", "gpu", "--rounds", "2")
+    for submitted in (SUBMIT, other):
+        assert command(*submitted, "--no-follow").exit_code == 0
+    assert len(backend.versions) == 1

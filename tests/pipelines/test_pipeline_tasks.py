@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kfp import dsl
@@ -14,6 +16,7 @@ from small_experiment import CONFIG, ROOT, write_pickle
 from components.contracts.config import TrainStage, load_experiment, parse_experiment, parse_section
 from components.preprocess.component import preprocess
 from components.runtime import events
+from components.runtime.experiments import presets_digest
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 from components.runtime.source import source_digest
@@ -37,9 +40,7 @@ def read(path: Path) -> list[dict[str, object]]:
 
 def test_configure_gives_every_stage_its_own_part(tmp_path: Path) -> None:
     parts = {name: tmp_path / name for name in ("preprocess", "agent", "evaluate")}
-    items = configure.python_func(
-        config=CONFIG, overrides={"train.epochs": 7}, rounds=3, code="", **{k: str(v) for k, v in parts.items()}
-    )
+    items = configured(tmp_path, CONFIG, overrides={"train.epochs": 7}, rounds=3)
     experiment = parse_experiment(CONFIG, "config", {"train.epochs": 7, "rounds": 3})
     assert parts["preprocess"].read_text() == experiment.stage_preprocess().to_json()
     assert parts["evaluate"].read_text() == experiment.stage_evaluate().to_json()
@@ -50,18 +51,53 @@ def test_configure_gives_every_stage_its_own_part(tmp_path: Path) -> None:
 
 def test_configure_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        configure.python_func(
-            config=CONFIG,
-            overrides={"data.layout": "octopus"},
-            rounds=2,
-            code="",
-            preprocess=str(tmp_path / "p"),
-            agent=str(tmp_path / "a"),
-            evaluate=str(tmp_path / "e"),
-        )
+        configured(tmp_path, CONFIG, overrides={"data.layout": "octopus"})
     assert end.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: config: data.layout: ") and "octopus" in line
+
+
+def configured(tmp_path: Path, config: str, **more: Any) -> list[dict[str, str]]:
+    files = {name: str(tmp_path / name) for name in ("preprocess", "agent", "evaluate")}
+    given = {"overrides": {}, "rounds": 2, "code": "", "presets": "", **files, **more}
+    items: list[dict[str, str]] = configure.python_func(config=config, **given)
+    return items
+
+
+def test_configure_takes_the_name_of_a_preset(tmp_path: Path) -> None:
+    items = configured(tmp_path, "nw_ucla_quick", streams="j, bm", presets=presets_digest())
+    assert [item["stream"] for item in items] == ["j", "bm"]
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "message"),
+    [
+        ("nw_uclaa", {}, "error: config: found 'nw_uclaa', expected s3://bucket/my.yaml, YAML text, or one of demo, "),
+        ("nw_ucla", {"presets": "0" * 64}, "error: the presets here are not those that the pipeline was compiled with"),
+    ],
+)
+def test_what_configure_cannot_read_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        configured(tmp_path, config, **more)
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_an_experiment_of_thousands_of_classes_fits_what_kubernetes_takes(tmp_path: Path) -> None:
+    """150 kB of YAML, as a file; each task is given its part on a command line of at most 128 kB."""
+    classes = [f"performs the action number {number} of the list" for number in range(5000)]
+    items = configured(tmp_path, CONFIG, overrides={"data.classes": classes})
+    for given in (items[0]["train"], items[0]["agent"], (tmp_path / "preprocess").read_text()):
+        assert len(json.dumps(json.dumps(json.dumps(given)))) < 100_000
+    assert parse_section(TrainStage, items[0]["train"]).data.classes == tuple(classes)
+
+
+def test_classes_beyond_that_are_refused_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classes = [sha256(str(number).encode()).hexdigest() for number in range(5000)]
+    with pytest.raises(SystemExit):
+        configured(tmp_path, CONFIG, overrides={"data.classes": classes})
+    assert "error: config: 5000 classes make a configuration of" in capsys.readouterr().err
 
 
 def test_preprocess_component_describes_its_dataset(tmp_path: Path) -> None:
