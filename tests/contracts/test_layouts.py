@@ -139,7 +139,7 @@ class TestOwnLayouts:
             ("joints: [a, b]\nparents: {a: a, b: c}\n", "parents: not joints of this layout: c"),
             ("joints: [a, a]\nparents: {a: a}\n", "a joint name stands twice"),
             ("parents: {a: a}\n", "joints: Field required"),
-            ("joints: [a]\nparents: {a: a}\ncolour: red\n", "colour: Extra inputs are not permitted"),
+            ("joints: [a]\nparents: {a: a}\ncolour: red\n", "colour: no such key"),
             ("- a\n", "found list, expected a layout"),
             ("joints: [a", "not valid YAML"),
         ],
