@@ -44,7 +44,7 @@ $(foreach name,$(TAKEN),$(eval export MAKE_$(name) := $$(value $(name))))
 pipelines = $(BIN)/python -m pipelines.make
 # For the scripts that are none of the pipeline's commands; the shell puts the values in, and does not read them.
 given     = $${MAKE_DATA:+--data "$$MAKE_DATA"} $${MAKE_CONFIG:+--config "$$MAKE_CONFIG"}
-pytest    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs --durations=25
+pytest    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs --durations=25
 
 .DEFAULT_GOAL := help
 .PHONY: help install run runs compile deploy undeploy submit status replay test test-all lint format lock clean fuzz install-llm \

@@ -37,6 +37,9 @@ KEPT_FILES = (
     "torchinductor_",
     "matplotlib-",
     "playwright",  # its driver ends with the session
+    ".ses",  # onnxruntime's, made when it is imported
+    "skeletonagent-",  # of stages that a test kills; a run of the pipeline has a folder of its own for these
+    "torchelastic_",  # of torchrun, where a test kills it
 )
 
 

@@ -39,5 +39,5 @@ def test_a_process_is_seen_until_it_ends(lists: bool, monkeypatch: pytest.Monkey
 
 def test_files_are_seen_but_pytests_own(tmp_path: Path) -> None:
     (tmp_path / "pytest-of-somebody").mkdir()
-    (tmp_path / "skeletonagent-abc").touch()
-    assert leftovers.files_left(tmp_path) == ["skeletonagent-abc"]
+    (tmp_path / "kfp-workspace-abc").mkdir()
+    assert leftovers.files_left(tmp_path) == ["kfp-workspace-abc"]

@@ -9,6 +9,7 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +35,11 @@ class TaskError:
 
 
 class Display:
-    """Follows the events of a run of so many ``trainings`` between ``with`` and its end."""
+    """Follows the events of a run of so many ``trainings`` between ``with`` and its end; ``clock`` counts seconds."""
 
-    def __init__(self, events: Path, console: Console, trainings: int = 0) -> None:
+    def __init__(
+        self, events: Path, console: Console, trainings: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.errors: list[TaskError] = []
         self.running: dict[str, float] = {}
         self.cached: Counter[str] = Counter()
@@ -44,6 +47,7 @@ class Display:
         self._estimate = Estimate(trainings)
         self._console = console
         self._events = events
+        self._clock = clock
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -100,7 +104,7 @@ class Display:
         task = event["task"]
         match event["event"]:
             case "start":
-                self.running[task] = time.monotonic()
+                self.running[task] = self._clock()
                 self._bar_of[task] = self._bars.add_task(task, total=None, note="")
                 if not self._console.is_terminal:
                     self.line(task, "started")
@@ -120,7 +124,7 @@ class Display:
     def _progress(self, task: str, event: dict[str, Any]) -> None:
         note = event["note"] if event["title"] == task else f"{event['title']} {event['note']}".rstrip()
         self._bars.update(self._bar_of[task], total=event["total"], completed=event["done"], note=note)
-        now = time.monotonic()
+        now = self._clock()
         left = self._time_left(task, event, now) if event["title"] == task and event["total"] else ""
         since = self._last_line.setdefault(task, self.running.get(task, now))
         if not self._console.is_terminal and now - since >= LINE_EVERY_S:

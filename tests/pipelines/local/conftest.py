@@ -24,6 +24,6 @@ def first_run(inputs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     root, temporary = folder / "Ann's (runs)", folder / "tmp"
     temporary.mkdir()
     data, config = inputs
-    environment = {**os.environ, "TMPDIR": str(temporary)}
+    environment = {**os.environ, "TMPDIR": str(temporary), "SKELETONAGENT_TENSORBOARD": str(folder / "board")}
     result = pipelines("run", "--data", data, "--config", config, "--root", root, env=environment)
     return Run(root, result, (root / "small" / "pipeline.log").read_text(), temporary)

@@ -70,6 +70,13 @@ def test_a_run_leaves_nothing_in_the_temporary_folder(first_run: Run) -> None:
 
 
 @one_first_run
+def test_tensorboard_has_every_training_by_its_run(first_run: Run) -> None:
+    board = first_run.root.parent / "board" / "small"
+    assert {folder.name for folder in board.iterdir()} == {"j-r1", "j-r2", "b-r1", "b-r2"}
+    assert all(list(folder.glob("events.out.tfevents.*")) for folder in board.iterdir())
+
+
+@one_first_run
 def test_a_run_lists_what_it_used(first_run: Run) -> None:
     """By this ``runs delete`` knows what to take away."""
     uses, artifacts = Uses.read(first_run.root / "small"), first_run.root / "artifacts"
