@@ -110,6 +110,7 @@ def inspect(
 
         python -m components.preprocess inspect nw_ucla.pkl --plot strip.png --sample a01_s01_e00_v01
     """
+    layout = read_layout(Path(layout)) if layout and is_layout_path(layout) else layout
     with Exchange() as exchange:
         local = exchange.input(path)
         if plot is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pickles import annotation, content, dump, write_experiment
+from shell import Ended, calls
 
 from components.contracts import dataset
 
@@ -33,24 +34,43 @@ def test_success_prints_a_summary(repository: Path, tmp_path: Path, experiment: 
     assert len(dataset.open(tmp_path / "out")) == 4
 
 
-def test_mistakes_are_one_line_and_status_2(repository: Path, tmp_path: Path, experiment: Path) -> None:
-    (tmp_path / "text.pkl").write_text("not a pickle")
-    good, out = dump(tmp_path / "in.pkl", content()), tmp_path / "out"
-    cases = [
-        (tmp_path / "text.pkl", experiment, out, "does not start like a pickle"),
-        (tmp_path / "none.pkl", experiment, out, "no such file"),
-        (good, tmp_path / "none.yaml", out, "cannot be read"),
-        (good, experiment, "ftp://host/out", "scheme 'ftp' is not supported"),
-        (good, experiment, tmp_path / "text.pkl" / "out", "cannot be written"),
-    ]
-    for source, settings, output, expected in cases:
-        done = call(repository, "run", source, "--config", settings, "--output", output)
-        assert done.returncode == 2 and done.stdout == ""
-        lines = done.stderr.splitlines()
-        assert len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0]
+@pytest.fixture(scope="module")
+def ended(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
+    """What became of some commands, by what is said of each mistake."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    settings = write_experiment(folder / "experiment.yaml")
+    (folder / "text.pkl").write_text("not a pickle")
+    good, out = dump(folder / "in.pkl", content()), folder / "out"
+    cases = {
+        "does not start like a pickle": (folder / "text.pkl", settings, out),
+        "no such file": (folder / "none.pkl", settings, out),
+        "cannot be read": (good, folder / "none.yaml", out),
+        "scheme 'ftp' is not supported": (good, settings, "ftp://host/out"),
+        "cannot be written": (good, settings, folder / "text.pkl" / "out"),
+    }
+    commands = [["run", source, "--config", config, "--output", output] for source, config, output in cases.values()]
+    found = calls(repository, *commands, ["run", "--help"])
     assert not out.exists()
+    return dict(zip([*cases, "help"], found, strict=True))
 
 
-def test_help_shows_an_example(repository: Path) -> None:
-    done = call(repository, "run", "--help")
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "does not start like a pickle",
+        "no such file",
+        "cannot be read",
+        "scheme 'ftp' is not supported",
+        "cannot be written",
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(ended: dict[str, Ended], expected: str) -> None:
+    done = ended[expected]
+    assert done.returncode == 2 and done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0]
+
+
+def test_help_shows_an_example(ended: dict[str, Ended]) -> None:
+    done = ended["help"]
     assert done.returncode == 0 and "Example" in done.stdout and "skipped.jsonl" in done.stdout

@@ -114,7 +114,7 @@ def order_doubts(glimpses: Sequence[Glimpse], layout: Layout) -> list[Doubt]:
     if crossed:
         text = f"left and right of layout {layout.name} are exchanged at the shoulders or at the hips, not at both"
         return [Doubt("joint-order", "stop", text, _OWN_ORDER)]
-    return _head_doubts(glimpses, layout)
+    return _head_doubts(glimpses, layout) if found.good else []
 
 
 _OWN_ORDER = "say the file's order in data.joints, or give a layout of your own in data.layout (inspect prints them)"

@@ -48,7 +48,8 @@ class Holdings:
 
     ``forms`` counts (joints, coordinates per joint, with score); ``persons`` counts persons per sample; ``faults``
     maps a reason to the ids that have it; ``empty`` counts frames that show nobody; ``glimpses``: poses of some
-    samples of the most frequent form; ``pairs`` are the (train, test) splits of a protocol.
+    samples of the most frequent form; ``recorded``: the doubts that a packed dataset's manifest has; ``pairs`` are the
+    (train, test) splits of a protocol.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Holdings:
     empty: dict[str, int] = field(default_factory=dict)
     glimpses: list[Glimpse] = field(default_factory=list)
     subjects: Mapping[str, str] = field(default_factory=dict)
+    recorded: list[dict[str, Any]] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
 
     @property
@@ -138,7 +140,9 @@ def _opened(path: Path, kind: Format) -> tuple[Holdings, Iterator[Sample | Skipp
         packed = dataset.open(path)
         ids = {name: packed.sample_ids[numbers].tolist() for name, numbers in packed.splits.items()}
         pairs = [(protocol.train, protocol.test) for protocol in packed.config.protocols.values()]
-        return Holdings(path, "dataset", ids, pairs, packed.config.classes), _packed(packed), len(packed)
+        found = Holdings(path, "dataset", ids, pairs, packed.config.classes)
+        found.recorded = packed.manifest.about.get("doubts", [])  # since version 1.2
+        return found, _packed(packed), len(packed)
     source, _ = open_source(path, kind=kind)
     found = Holdings(path, source.format, source.splits, protocol_pairs(source.splits), source.classes)
     found.subjects = source.subjects

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from components.contracts.skeleton import load_layout
 from components.preprocess.inspect import guess
+from components.preprocess.inspect.doubts import Doubt
 from components.preprocess.inspect.inspection import Holdings
 
 SHOWN_CLASSES = 30
@@ -55,7 +56,10 @@ def _show_layout(found: Holdings, console: Console) -> None:
 def _show_doubts(found: Holdings, layout: str | None, console: Console) -> None:
     names = guess.candidates(found)
     layout = layout or (names[0] if names else None)
-    for doubt in guess.doubts(found, layout) if layout and found.labels else ():
+    told = [Doubt(one["code"], one["severity"], one["text"], one["remedy"]) for one in found.recorded]
+    if found.kind != "dataset" and layout and found.labels:
+        told = guess.doubts(found, layout)
+    for doubt in told:
         style = "bold red" if doubt.severity == "stop" else "yellow"
         console.print(
             f"{'DOUBTFUL' if doubt.severity == 'stop' else doubt.severity} {doubt.code}: {doubt.line()}", style=style

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from components.contracts.errors import InputError
 from components.contracts.skeleton import layout_names, load_layout
+from components.preprocess.readers.archives import ALLOWANCE, HIGHEST_RATIO
 from components.preprocess.readers.clip import Array, ClipFaultError, Expected
 from components.runtime.pickled.unpickler import load_data
 
@@ -48,8 +50,11 @@ def read_npz(content: bytes) -> dict[str, Any]:
     """Return the arrays of a ``.npz`` by name; see ``read_npy``."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())  # more than that is never unpacked
+            if unpacked > HIGHEST_RATIO * len(content) + ALLOWANCE:
+                raise ClipFaultError(f"{len(content)} bytes unpack to {unpacked}: refused as an archive bomb")
             members = {info.filename.removesuffix(".npy"): archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         raise ClipFaultError(f"cannot be read as .npz: {error}") from None
     return {name: read_npy(member) for name, member in members.items()}
 

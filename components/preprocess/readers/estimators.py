@@ -54,9 +54,13 @@ def clip_of(document: Any, name: str, expected: Expected) -> Clip:
     Raises:
         ClipFaultError: nobody is found, or a person's joints are not what the tool writes.
     """
-    frames, image = frames_of(document)
-    persons = [persons_of(frame, expected.depth) for frame in frames]
-    points, scores = joined(persons)
+    try:
+        frames, image = frames_of(document)
+        persons = [persons_of(frame, expected.depth) for frame in frames]
+        points, scores = joined(persons)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError):
+        # Whatever a stranger's document has in places of frames, persons and joints.
+        raise ClipFaultError("its frames, persons or joints are not built as a known tool builds them") from None
     depth = _is_world(frames) if expected.depth is None else expected.depth
     points, scores = with_depth(points, scores, depth)
     return Clip(name, points, scores, image)

@@ -44,6 +44,9 @@ class ClipFolder(Source):
         listed = _listed(files) if labelled else None
         folders = {name: PurePosixPath(members[0]).parent.parts for name, members in self._clips.items()}
         self._texts = self._label_texts(listed, folders) if labelled else {}
+        self._lacking = "there is no list of labels, nor a folder per class"
+        if listed:
+            self._lacking = f"the list of labels has no such id (its first is {next(iter(listed.labels), '')!r})"
         self.classes = [] if config or not labelled else _names(self._texts.values())
         self._numbers = _numbers(self._texts.values(), config.classes if config else self.classes)
         self.splits = _splits(listed, folders, self._clips) if labelled else {}
@@ -119,7 +122,7 @@ class ClipFolder(Source):
             return 0
         text = self._texts.get(name)
         if text is None:
-            raise ClipFaultError("no label: it is not in the list of labels, nor in a folder of a class")
+            raise ClipFaultError(f"no label: {self._lacking}")
         if text not in self._numbers:
             raise ClipFaultError(f"label: found {text!r}, expected one of data.classes")
         number = self._numbers[text]

@@ -50,6 +50,8 @@ def clip_table(content: bytes, expected: Expected) -> Array:
     if not rows:
         raise ClipFaultError("the table is empty")
     header = None if _is_number(rows[0][-1]) or not rows[0][-1] else [cell.lower() for cell in rows.pop(0)]
+    if not rows:
+        raise ClipFaultError("the table has a header and no line of numbers")
     if header and {"frame", "joint", "x", "y"} <= set(header):
         return _long(rows, header)
     values = np.array(

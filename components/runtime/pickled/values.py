@@ -23,6 +23,7 @@ _LONGEST_KEY = 16
 _LAST_CHARACTER, _SURROGATES = 0x10FFFF, (0xD800, 0xDFFF)
 ENTRY = 64
 """Bytes that an entry of a mapping or set takes, about."""
+_POINTER = 8
 _ATOMS = (str, int, float, type(None), np.generic)
 
 Arguments = tuple[Any, ...]
@@ -99,7 +100,9 @@ def size_of(value: Any) -> int:
     """Return the bytes that a value built by a call holds or, as a view, shows."""
     if isinstance(value, np.ndarray | np.generic):
         return value.nbytes
-    return len(value) * (ENTRY if isinstance(value, set | frozenset | list) else 1) if hasattr(value, "__len__") else 0
+    if isinstance(value, list):
+        return sum(ENTRY + (_POINTER * len(item) if isinstance(item, list) else 0) for item in value)
+    return len(value) * (ENTRY if isinstance(value, set | frozenset) else 1) if hasattr(value, "__len__") else 0
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, Any]:
@@ -117,10 +120,14 @@ def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, 
 
 
 def _objects(items: list[Any], dtype: Any, shape: Any, order: str) -> list[Any]:
-    """Return the items of an object array as a list, nested as its shape says."""
+    """Return the items of an object array of one or two axes as a list, of lists if there are two."""
     _check_shape(shape)
-    if not isinstance(dtype, np.dtype) or dtype.kind != "O" or not shape or math.prod(shape) != len(items):
+    if not isinstance(dtype, np.dtype) or dtype.kind != "O" or math.prod(shape) != len(items):
         raise RefusedError("damaged: an array of objects")
+    if not 1 <= len(shape) <= 2:
+        raise RefusedError(f"an array of objects with {len(shape)} axes, one or two expected")
+    if not items:
+        return []  # a shape of no items may claim any number of lists
     array = np.empty(len(items), dtype=object)
     for place, item in enumerate(items):
         array[place] = item

@@ -220,6 +220,8 @@ def test_what_is_accepted_is_packed_and_recorded(tmp_path: Path, name: str) -> N
     (doubt, *_) = about(tmp_path, content, settings)["doubts"]
     assert (doubt["code"], doubt["severity"]) == (MISTAKES[name].code, "accepted")
     assert doubt["text"] and doubt["remedy"]
+    shown = CliRunner().invoke(app, ["inspect", str(tmp_path / "out")]).output
+    assert f"accepted {MISTAKES[name].code}: {doubt['text']}" in shown
 
 
 @pytest.mark.parametrize("name", ["MSR's files as kinect20", "joints shuffled", "millimetres", "labels from 1"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 from matplotlib.image import imread
 from pickles import annotation, config, content, dump, keypoints
 from recordings import NTU_NAMES, UAV_NAMES, kinetics, ntu_files, skeletons, uav_files, video, write, zipped
+from shell import calls
 from typer.testing import CliRunner, Result
 
 from components.contracts.errors import InputError
@@ -216,8 +215,8 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path) -> None:
 
 def test_mistakes_are_one_line_and_status_2(repository: Path, tmp_path: Path) -> None:
     source = dump(tmp_path / "in.pkl", content())
-    for arguments in ([tmp_path / "none.pkl"], [source, "--plot", tmp_path / "no" / "strip.png"]):
-        command = [sys.executable, "-m", "components.preprocess", "inspect", *map(str, arguments)]
-        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60, check=False)
+    commands = [["inspect", tmp_path / "none.pkl"], ["inspect", source, "--plot", tmp_path / "no" / "strip.png"]]
+    commands.append(["init", source, "--output", source])
+    for done in calls(repository, *commands):
         assert done.returncode == 2 and done.stdout == ""
         assert len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")

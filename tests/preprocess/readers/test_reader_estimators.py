@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,8 @@ import numpy as np
 import pytest
 from bodies import CLASSES, IMAGE, body, pixels, takes
 from estimator_files import ONE_PERSON, WRITERS, labels, ucla
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pickles import dump
 
 from components.contracts import dataset
@@ -17,6 +22,8 @@ from components.contracts.config import DataConfig
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.preprocess.readers.choose import open_source
+from components.preprocess.readers.clip import ClipFaultError, Expected
+from components.preprocess.readers.decode import decode
 from components.preprocess.readers.samples import Sample
 
 LAYOUTS = {"openpose": "openpose25", "alphapose_open": "openpose18", "alphapose_cmu": "openpose18"}
@@ -259,3 +266,45 @@ def test_labels_that_are_not_among_the_classes(tmp_path: Path) -> None:
     }
     assert reasons["c0"] == "" and "label: found 'dance', expected one of data.classes" in reasons["c1"]
     assert "no label" in reasons["c2"]
+
+
+NAMES = [
+    "x",
+    "y",
+    "visibility",
+    "keypoints",
+    "instances",
+    "people",
+    "bodies",
+    "joints",
+    "image_id",
+    "frame_id",
+    "frames",
+]
+NAMES += ["pose_landmarks", "pose_world_landmarks", "keypoint_scores", "instance_info", "annotations", "images", "idx"]
+DOCUMENTS = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.sampled_from(["", "a", "1.jpg"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(document=DOCUMENTS, suffix=st.sampled_from([".json", ".npy", ".npz", ".csv"]), cut=st.integers(0, 80))
+def test_no_document_escapes_as_another_error(document: Any, suffix: str, cut: int) -> None:
+    content = json.dumps(document).encode()
+    if suffix in (".npy", ".npz"):
+        stream = io.BytesIO()
+        (np.save if suffix == ".npy" else np.savez)(stream, np.arange(12).reshape(2, 2, 3))
+        content = stream.getvalue()[: -cut or None]
+    for depth in (True, False, None):
+        with suppress(ClipFaultError):
+            clip = decode(f"a{suffix}", content, Expected(None, depth))
+            assert clip.keypoints.ndim == 4
+
+
+def test_a_bomb_in_a_npz(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("keypoints.npy", bytes(1 << 25))
+    with pytest.raises(InputError, match="refused as an archive bomb"):
+        open_source(tmp_path / "bomb.npz", config("coco17"), "clips")

@@ -127,6 +127,37 @@ FLOAT64 = (
 EMPTY_ARRAY = RECONSTRUCT + NDARRAY + b"K\x00\x85" + _text("b") + b"\x87R"
 
 
+OBJECTS = (
+    _global("numpy", "dtype")
+    + _text("O8")
+    + b"\x89\x88\x87R(K\x03"
+    + _text("|")
+    + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb"
+)
+
+
+def _objects(shape: bytes, number: int) -> bytes:
+    """An object array of ``number`` times None, with the shape that some instructions build."""
+    return EMPTY_ARRAY + b"(K\x01" + shape + OBJECTS + b"\x89](" + b"N" * number + b"etb"
+
+
+def test_object_arrays_build_no_more_than_their_file_may(tmp_path: Path) -> None:
+    file = tmp_path / "x.pkl"
+    file.write_bytes(b"\x80\x04" + _objects(b"J\xff\xff\xff\x7fK\x00\x86", 0) + b".")
+    assert load_data(file) == []
+    cases = {
+        _objects(b"(" + b"K\x01" * 7 + b"t", 1): "an array of objects with 7 axes",
+        _objects(b"K\x03\x85", 2): "damaged: an array of objects",
+    }
+    row = b"](" + b"N" * 100_000 + b"e\x94"  # the same list, as the content of one array after the other
+    again = EMPTY_ARRAY + b"(K\x01K\x01J\xa0\x86\x01\x00\x86" + OBJECTS + b"\x89h\x00tb"
+    cases[b"](" + row + again * 400 + b"e"] = "it builds more than"
+    for content, reason in cases.items():
+        file.write_bytes(b"\x80\x04" + content + b".")
+        with pytest.raises(InputError, match=reason):
+            load_data(file)
+
+
 def _attacks(canary: Path) -> dict[str, bytes]:
     touch = f"touch {canary}"
     opened = f"open({str(canary)!r}, 'w')"
