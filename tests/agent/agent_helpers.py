@@ -6,7 +6,6 @@ import json
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -130,7 +129,7 @@ def stalling(endpoint: Endpoint, name: str) -> threading.Event:
 
     def stall(request: dict[str, Any]) -> Response:
         stuck.set()
-        time.sleep(20)
+        endpoint.over.wait(20)
         return good()(request)
 
     endpoint.script[name] = [stall, good()]
@@ -155,6 +154,8 @@ class Endpoint:
     script: dict[str, list[Behaviour]] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, Any], dict[str, str]]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set when the server ends: what waits in a behaviour should end with it."""
 
     def respond(self, request: dict[str, Any], headers: dict[str, str]) -> Response:
         name = request["messages"][1]["content"].splitlines()[0].removeprefix("Action class: ")
@@ -200,6 +201,7 @@ def serving() -> Iterator[Endpoint]:
     thread.start()
     served.url = f"http://127.0.0.1:{server.server_port}/v1"
     yield served
+    served.over.set()
     server.shutdown()
     server.server_close()
     thread.join()
