@@ -127,6 +127,19 @@ def compile_pipeline(
     print(output)
 
 
+@app.command("components")
+def share_components(
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/components"),
+    rounds: Annotated[int, typer.Option(help="Rounds of training whose results evaluate takes.")] = 2,
+    overlay: Annotated[str, typer.Option(help=f"Images and resources. {OVERLAY_HELP}")] = "local",
+) -> None:
+    """Compile each stage into a component for other pipelines, with a README of inputs, outputs and environment."""
+    from pipelines.shared import write_components
+
+    for file in write_components(output, rounds, load_overlay(overlay).cluster):
+        print(file)
+
+
 def _inputs(data: Path | None, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:
     """Return the data and the config to run on; with neither, make those of the demo."""
     if data is None and config is None:
