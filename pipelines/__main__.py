@@ -12,7 +12,7 @@ from rich.console import Console
 from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
-from pipelines.cluster.commands import register
+from pipelines.cluster.commands import register, rounds_for
 from pipelines.cluster.overlay import OVERLAY_HELP, load_overlay
 from pipelines.cluster.package import compile_package
 from pipelines.demo import write_demo
@@ -106,7 +106,8 @@ def compose_pipeline(
 @app.command("compile")
 def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),
-    rounds: Annotated[int, typer.Option(help="Rounds of training and asking, unrolled.")] = 2,
+    rounds: Annotated[int | None, typer.Option(help="Rounds, unrolled; none: the config's, or 2.")] = None,
+    config: Annotated[str, typer.Option(help="Experiment whose rounds count; a run names its own.")] = "",
     overlay: Annotated[str, typer.Option(help=f"Images, resources and defaults. {OVERLAY_HELP} None: --image.")] = "",
     image: Annotated[list[str] | None, typer.Option(help=IMAGE_HELP)] = None,
     tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
@@ -123,7 +124,8 @@ def compile_pipeline(
         raise InputError("--overlay: names the images too; without it, --image and --tag do")
     chosen = load_overlay(overlay) if overlay else None
     cluster = chosen.cluster if chosen else Cluster(image_references(image or [], tag))
-    compile_package(output, rounds=rounds, cluster=cluster, defaults=chosen.defaults if chosen else None)
+    number = rounds_for(config, rounds)
+    compile_package(output, rounds=number, cluster=cluster, defaults=chosen.defaults if chosen else None)
     print(output)
 
 
