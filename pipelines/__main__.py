@@ -15,7 +15,7 @@ from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
 from components.runtime.store import store_for
-from pipelines.cluster.commands import register
+from pipelines.cluster.commands import register, rounds_for
 from pipelines.cluster.overlay import OVERLAY_HELP, load_overlay
 from pipelines.cluster.package import compile_package
 from pipelines.demo import write_demo
@@ -103,7 +103,8 @@ def delete_run(context: typer.Context, name: Annotated[str, typer.Argument(help=
 @app.command("compile")
 def compile_pipeline(
     output: Annotated[Path, typer.Option(help="File to write.")] = Path("build/pipeline.yaml"),
-    rounds: Annotated[int, typer.Option(help="Rounds of training and asking, unrolled.")] = 2,
+    rounds: Annotated[int | None, typer.Option(help="Rounds, unrolled; none: the config's, or 2.")] = None,
+    config: Annotated[str, typer.Option(help="Experiment whose rounds count; a run names its own.")] = "",
     overlay: Annotated[str, typer.Option(help=f"Images, resources and defaults. {OVERLAY_HELP} None: --image.")] = "",
     image: Annotated[list[str] | None, typer.Option(help=IMAGE_HELP)] = None,
     tag: Annotated[str | None, typer.Option(help=TAG_HELP)] = None,
@@ -120,8 +121,22 @@ def compile_pipeline(
         raise InputError("--overlay: names the images too; without it, --image and --tag do")
     chosen = load_overlay(overlay) if overlay else None
     cluster = chosen.cluster if chosen else Cluster(image_references(image or [], tag))
-    compile_package(output, rounds=rounds, cluster=cluster, defaults=chosen.defaults if chosen else None)
+    number = rounds_for(config, rounds)
+    compile_package(output, rounds=number, cluster=cluster, defaults=chosen.defaults if chosen else None)
     print(output)
+
+
+@app.command("components")
+def share_components(
+    output: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/components"),
+    rounds: Annotated[int, typer.Option(help="Rounds of training whose results evaluate takes.")] = 2,
+    overlay: Annotated[str, typer.Option(help=f"Images and resources. {OVERLAY_HELP}")] = "local",
+) -> None:
+    """Compile each stage into a component for other pipelines, with a README of inputs, outputs and environment."""
+    from pipelines.shared import write_components
+
+    for file in write_components(output, rounds, load_overlay(overlay).cluster):
+        print(file)
 
 
 def pipeline_inputs(data: str, config: Path | None, root: Path, console: Console) -> tuple[Path, Path]:

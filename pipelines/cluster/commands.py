@@ -57,7 +57,10 @@ def register(app: typer.Typer) -> None:
 
 def deploy(
     overlay: OverlayName = "local",
-    rounds: Annotated[int, typer.Option(help="Rounds of training and asking that the pipeline is for.")] = 2,
+    rounds: Rounds = None,
+    config: Annotated[
+        str, typer.Option(help="Experiment whose rounds the pipeline is for; nothing else of it counts.")
+    ] = "",
     host: Host = "",
     context: Context = "",
     create_secrets: Annotated[
@@ -72,7 +75,7 @@ def deploy(
         python -m pipelines deploy --overlay gpu --dry-run
     """
     console, chosen = Console(), load_overlay(overlay)
-    package = _package(chosen, rounds)
+    package = _package(chosen, rounds_for(config, rounds))
     kubectl = Kubectl(chosen.namespace, context)
     if dry_run:
         deployment.plan(chosen, package, kubectl.build(chosen.path), console)
@@ -228,6 +231,11 @@ def _experiment(config: str, settings: dict[str, Any], rounds: int | None) -> Ex
                 return None
             raise InputError(f"{error}; with --rounds it is read on the cluster only") from None
     return read_experiment_of_run(config, asked) if config in presets() else load_experiment(Path(config), asked)
+
+
+def rounds_for(config: str, rounds: int | None) -> int:
+    """Return the rounds that a pipeline is compiled for: as given, or an experiment's, or 2."""
+    return _rounds(_experiment(config, {}, rounds), {}, rounds)
 
 
 def _rounds(experiment: Experiment | None, settings: dict[str, Any], rounds: int | None) -> int:

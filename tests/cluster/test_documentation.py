@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from manifests import of_kind
 from test_monitoring import dashboard
 
 from components.runtime.experiments import presets
 from pipelines.cluster import api
-from pipelines.platform import SECRETS
+from pipelines.cluster.package import compile_package
+from pipelines.images import image_references
+from pipelines.platform import SECRETS, Cluster
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def test_make_targets_exist_and_take_these_variables(repository: Path, text: str
 
 
 def test_experiments_exist(repository: Path, text: str) -> None:
-    named = re.findall(r"CONFIG=([a-z0-9_]+)(?![\w.])", text + (repository / "Makefile").read_text())
+    named = re.findall(r"CONFIG=([a-z0-9_]+)(?![\w.:])", text + (repository / "Makefile").read_text())
     assert named and set(named) <= presets().keys()
     named = re.findall(r"CONFIG=(pipelines/\S+\.yaml)", (repository / "README.md").read_text())
     assert named and all((repository / name).is_file() for name in named)
@@ -61,3 +64,26 @@ def test_panels_and_alerts_have_these_names(text: str) -> None:
     (rules,) = of_kind("gpu", "PrometheusRule")
     alerts = {rule["alert"] for group in rules["spec"]["groups"] for rule in group["rules"]}
     assert set(re.findall(r"`(SkeletonAgent[A-Za-z]+)`", text)) <= alerts
+
+
+def test_the_version_of_kfp_is_the_one_that_the_package_pins(repository: Path, text: str) -> None:
+    pinned = re.findall(r'"kfp==([\d.]+)"', (repository / "pyproject.toml").read_text())
+    assert re.findall(r"PIPELINE_VERSION=([\d.]+)", text) == pinned
+
+
+def test_the_troubleshooting_names_what_the_commands_say(repository: Path, text: str) -> None:
+    """Where a row quotes a message, the code has its words."""
+    code = " ".join(
+        file.read_text() for folder in ("pipelines", "components") for file in (repository / folder).rglob("*.py")
+    )
+    for words in ("not ready", "waits: ", "its pod is gone, and its log with it", "kB as Kubernetes is given it",
+                  "the presets here are not those that the pipeline was compiled with",
+                  "the code here is not the code that the pipeline was compiled from"):  # fmt: skip
+        assert words in text and words in code, words
+
+
+def test_the_number_of_pods_is_that_of_the_compiled_pipeline(repository: Path, text: str, tmp_path: Path) -> None:
+    compile_package(tmp_path / "p.yaml", rounds=2, cluster=Cluster(image_references([], None)))
+    spec = next(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))
+    tasks = len(spec["deploymentSpec"]["executors"])
+    assert f"{2 * tasks + 3} pods for one stream and two rounds, of which {tasks + 3} remain" in " ".join(text.split())

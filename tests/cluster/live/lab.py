@@ -163,7 +163,9 @@ class Lab:
         if inside.strip():
             namespace = place.partition(".")[0]
             host = f"127.0.0.1:{self.forward(service, parts.port or 80, namespace)}"
-        client = Minio(host, *(keys[key] for key in SECRETS[S3_SECRET]), secure=secure, region=settings["AWS_REGION"])
+        access_key, secret_key = (keys[key] for key in SECRETS[S3_SECRET])
+        region = settings["AWS_REGION"]
+        client = Minio(host, access_key=access_key, secret_key=secret_key, secure=secure, region=region)
         return client, settings["SKELETONAGENT_BUCKET"]
 
     def artifact_store(self) -> dict[str, str]:
@@ -204,8 +206,8 @@ class Lab:
     def _client_of_kfp(self) -> Minio:
         store = self.artifact_store()
         host = urlsplit(store["S3_ENDPOINT"]).netloc
-        keys = store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]
-        return Minio(host, *keys, secure=False, region="us-east-1")
+        access_key, secret_key = store["AWS_ACCESS_KEY_ID"], store["AWS_SECRET_ACCESS_KEY"]
+        return Minio(host, access_key=access_key, secret_key=secret_key, secure=False, region="us-east-1")
 
     def _write_secret(self, values: dict[str, str]) -> None:
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": S3_SECRET}, "stringData": values}
