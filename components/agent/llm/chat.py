@@ -32,8 +32,9 @@ from components.agent.llm.endpoint import (
 )
 from components.agent.llm.limit import Limit
 from components.agent.llm.prompts import Message, Prompts, answer_schema, load_prompts
+from components.agent.llm.stop import until_dropped
 from components.agent.llm.turn import FILTERED, REFUSED, Turn, read_turn
-from components.agent.metrics import LLM_CACHE_HITS, LLM_COST, LLM_LIMIT, LLM_REFUSALS, LLM_TOKENS
+from components.agent.metrics import LLM_CACHE_HITS, LLM_COST, LLM_LIMIT, LLM_REFUSALS, LLM_TOKENS, name_models
 from components.agent.providers import LOGGER, UNOBSERVED, Answer, Observer, Question, Reply, StoppedError
 from components.agent.selector import complaint
 from components.contracts.artifact import digest_of
@@ -92,10 +93,11 @@ class ChatProvider:
         self._config = config
         self._key = key
         self._cache = AnswerCache(cache, self._url)
+        name_models(config.prices)
         self._backoff_s = backoff_s
 
     def ask(self, questions: Sequence[Question], report: Reporter, observer: Observer = UNOBSERVED) -> list[Reply]:
-        return asyncio.run(self._ask(questions, report, observer))
+        return asyncio.run(until_dropped(self._ask(questions, report, observer), observer))
 
     async def _ask(self, questions: Sequence[Question], report: Reporter, observer: Observer) -> list[Reply]:
         # The memory of answers is read and written in threads: as many as questions may need it at once.
@@ -135,6 +137,8 @@ class ChatProvider:
     def _endpoint(self, client: openai.AsyncOpenAI, limit: Limit, observer: Observer) -> Endpoint:
         async def record(request: Request, latency_s: float, outcome: ChatCompletion | str) -> None:
             turn = outcome if isinstance(outcome, str) else read_turn(outcome, endpoint.redact)
+            if isinstance(turn, Turn):  # before anything else: it is paid for
+                await asyncio.to_thread(self._cache.keep, request, turn)
             fields = {"source": "endpoint", "latency_s": round(latency_s, 3)}
             await _record(self._cache, self._config, request, turn, **fields)
 
@@ -263,6 +267,8 @@ class _Session:
         return turn
 
     async def _paid(self, request: Request) -> Turn:
+        if self.cache.failure:
+            raise UnavailableError(f"not sent: {self.cache.failure}")
         estimated = estimate_request(request, self.config)
         if limit := self.purse.reserve(estimated):
             raise UnavailableError(f"not sent: this round's {limit} is used up")
@@ -271,7 +277,6 @@ class _Session:
         finally:
             self.purse.release(estimated)
         self.purse.pay(turn.prompt_tokens, turn.completion_tokens)
-        await asyncio.to_thread(self.cache.keep, request, turn)
         self.bought += 1
         _count(turn, self.config)
         return turn

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from minio import Minio
+from minio.datatypes import Object as ListedObject
 from minio.error import InvalidResponseError, S3Error
 
 from components.contracts.artifact import sha256_file
 from components.contracts.errors import InputError
-from components.runtime.store.connection import PARALLEL, Patience
+from components.runtime.store.connection import PARALLEL, NoBucketError, Patience
 
 PART = 16 << 20
 """Bytes of one part of an upload or one range of a download; longer objects go in several at once."""
@@ -86,6 +87,22 @@ class Bucket:
         self.client = client
         self.name = name
         self._patience = patience
+
+    def expect(self) -> None:
+        """Raise ``NoBucketError`` unless the bucket is there: some servers make a missing one at the first write."""
+        if not self.client.bucket_exists(self.name):
+            raise NoBucketError
+
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Yield the objects whose keys begin with ``prefix``, whatever their depth.
+
+        What stands for a folder only is left out: some servers list a prefix whose objects were all removed, also
+        as its own child, and some programs write an empty object whose key ends with a slash.
+        """
+        for found in self.client.list_objects(self.name, prefix, recursive=True):
+            name = found.object_name or ""
+            if not found.is_dir and not name.endswith("/"):
+                yield found
 
     def stat(self, key: str) -> Object | None:
         """Return what the server says of an object; None if there is none."""
