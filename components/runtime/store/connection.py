@@ -166,37 +166,39 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, HTTPError | BusyError) and not _untrusted(error)
 
 
-class _PatientPool:
-    """Repeats the requests of a pool that met no answer. They are idempotent: whole objects, numbered parts.
+class _Patient:
+    """Repeats the requests of a pool that met no answer. They are idempotent: whole objects, numbered parts."""
 
-    It has what minio's client asks of its ``http_client``.
-    """
-
-    def __init__(self, pool: urllib3.PoolManager, patience: Patience) -> None:
-        self._pool = pool
-        self._patience = patience
-
-    def clear(self) -> None:
-        self._pool.clear()
+    patience: Patience
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> urllib3.BaseHTTPResponse:
         def request() -> urllib3.BaseHTTPResponse:
-            response = self._pool.urlopen(method, url, redirect=redirect, **options)
+            response: urllib3.BaseHTTPResponse = super(_Patient, self).urlopen(  # type: ignore[misc]
+                method, url, redirect=redirect, **options
+            )
             if response.status in _BUSY:
                 response.drain_conn()
                 response.release_conn()
                 raise BusyError(response.status)
             return response
 
-        return self._patience(request)
+        return self.patience(request)
 
 
-def _pool(endpoint: str, **settings: Any) -> urllib3.PoolManager:
+class _PatientPool(_Patient, urllib3.PoolManager):  # type: ignore[misc]
+    pass
+
+
+class _PatientProxy(_Patient, urllib3.ProxyManager):  # type: ignore[misc]
+    pass
+
+
+def _pool(endpoint: str, **settings: Any) -> _PatientPool | _PatientProxy:
     """Return a pool of connections, through the proxy of ``HTTP(S)_PROXY`` unless ``NO_PROXY`` names the host."""
     parts = urlsplit(endpoint)
     proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
     if not proxy:
-        return urllib3.PoolManager(**settings)
+        return _PatientPool(**settings)
     address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if address.scheme not in ("http", "https") or not address.hostname:
         raise InputError("found no URL, expected http://host:port", at=f"{parts.scheme.upper()}_PROXY")
@@ -204,7 +206,7 @@ def _pool(endpoint: str, **settings: Any) -> urllib3.PoolManager:
     headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
     host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
     netloc = f"{host}:{address.port}" if address.port else host
-    return urllib3.ProxyManager(f"{address.scheme}://{netloc}", proxy_headers=headers, **settings)
+    return _PatientProxy(f"{address.scheme}://{netloc}", proxy_headers=headers, **settings)
 
 
 def connect(settings: Settings, patience: Patience) -> Minio:
@@ -217,6 +219,7 @@ def connect(settings: Settings, patience: Patience) -> Minio:
         cert_reqs="CERT_REQUIRED",
         ca_certs=settings.ca_bundle or certifi.where(),
     )
+    pool.patience = patience
     parts = urlsplit(settings.endpoint)
     client = Minio(
         parts.netloc,
@@ -225,7 +228,7 @@ def connect(settings: Settings, patience: Patience) -> Minio:
         session_token=settings.session_token,
         secure=parts.scheme == "https",
         region=settings.region,
-        http_client=_PatientPool(pool, patience),  # type: ignore[arg-type]
+        http_client=pool,
     )
     if settings.path_style:
         client.disable_virtual_style_endpoint()  # type: ignore[no-untyped-call]

@@ -39,7 +39,7 @@ class S3Documents:
         """Write a byte, after a look whether the bucket is there: some servers make a missing one at a write."""
         impatient = self._connected(CHECK_PATIENCE_S)
         with self._telling():
-            impatient.expect()
+            impatient.expect(self._key("check"))
             impatient.client.put_object(self._place.bucket, self._key("check"), io.BytesIO(b"\n"), 1)
 
     def read(self, name: str) -> bytes | None:

@@ -100,8 +100,7 @@ class S3Store:
     def check(self, uri: str) -> None:
         """Raise unless the server can be reached, takes the credentials and has the bucket."""
         with self._bucket(uri, min(CHECK_PATIENCE_S, self._seconds)) as (place, bucket):
-            bucket.expect()
-            _head(bucket, place)
+            bucket.expect(f"{place.key}/{MANIFEST}")
 
     def fetch(self, uri: str, into: Path) -> Path:
         """Copy an artifact or a file into a new directory below ``into`` and check its bytes.
@@ -136,7 +135,7 @@ class S3Store:
                 server cannot be used.
         """
         with self._bucket(uri, self._seconds) as (place, bucket):
-            bucket.expect()
+            bucket.expect(f"{place.key}/{MANIFEST}")
             if source.is_dir():
                 self._publish_artifact(source, bucket, place)
             elif _head(bucket, place) is not None:

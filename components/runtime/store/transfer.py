@@ -15,12 +15,15 @@ from minio.datatypes import Object as ListedObject
 from minio.error import InvalidResponseError, S3Error
 
 from components.contracts.artifact import sha256_file
-from components.contracts.errors import InputError
+from components.contracts.errors import DamagedError, InputError
 from components.runtime.store.connection import PARALLEL, NoBucketError, Patience
 
 PART = 16 << 20
 """Bytes of one part of an upload or one range of a download; longer objects go in several at once."""
 MB = 10**6
+
+LONGEST = 64 << 20
+"""Bytes of an object that is read into memory."""
 
 _MAX_PARTS = 10_000  # S3's limit
 _CHUNK = 1 << 20
@@ -88,8 +91,12 @@ class Bucket:
         self.name = name
         self._patience = patience
 
-    def expect(self) -> None:
-        """Raise ``NoBucketError`` unless the bucket is there: some servers make a missing one at the first write."""
+    def expect(self, key: str) -> None:
+        """Raise ``NoBucketError`` unless the bucket is there: some servers make a missing one at the first write.
+
+        An object, whether it is there or not, is asked for first: only a GET is answered with what is wrong.
+        """
+        self.read(key)
         if not self.client.bucket_exists(self.name):
             raise NoBucketError
 
@@ -124,7 +131,10 @@ class Bucket:
             try:
                 if "etag" not in headers:
                     raise InvalidResponseError(response.status, headers.get("content-type"), None)
-                return response.read(), headers
+                content = response.read(LONGEST + 1)
+                if len(content) > LONGEST:
+                    raise DamagedError(f"longer than {LONGEST} bytes, which no such object is", at=key)
+                return content, headers
             finally:
                 response.close()
                 response.release_conn()

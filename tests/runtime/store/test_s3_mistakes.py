@@ -18,7 +18,7 @@ from made_trees import make_tree, verified_digest
 from swift_server import SwiftServer, free_ports
 
 from components.contracts.artifact import digest
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.store import store_for
 from components.runtime.store.connection import Settings
 from components.runtime.store.s3 import S3Store
@@ -28,7 +28,7 @@ URI = f"s3://{BUCKET}/mistakes"
 
 def refusal(uri: str, tmp_path: Path, secret: str = "") -> str:
     """Return the message of fetching, which is that of checking an output too, if the place can be used at all."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(SkeletonAgentError) as caught:
         S3Store(patience=0.5).fetch(uri, tmp_path)
     message = str(caught.value)
     assert "\n" not in message
