@@ -15,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from components.contracts.documents import reason_of
 from components.contracts.errors import DamagedError, InputError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip entries carry a time; a constant one keeps the bytes reproducible
@@ -75,7 +76,7 @@ def read_npz(
             )
             return {name: _read_member(path, archive, name, most_bytes) for name in wanted}
     except _UNREADABLE as error:
-        raise DamagedError(f"cannot be read as .npz: {error}", at=path) from None
+        raise DamagedError(f"cannot be read as .npz: {reason_of(error)}", at=path) from None
 
 
 def read_npy(path: Path, *, most_bytes: int = MOST_BYTES) -> Array:
@@ -85,7 +86,7 @@ def read_npy(path: Path, *, most_bytes: int = MOST_BYTES) -> Array:
             size = os.fstat(stream.fileno()).st_size
             return _read_array(stream, size, path.name, path, most_bytes)
     except _UNREADABLE as error:
-        raise DamagedError(f"cannot be read as .npy: {error}", at=path) from None
+        raise DamagedError(f"cannot be read as .npy: {reason_of(error)}", at=path) from None
 
 
 def _check_directory(path: Path) -> None:

@@ -42,7 +42,7 @@ def read_json(file: Path) -> Any:
         check_size(content, str(file))
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DamagedError(f"damaged: not a JSON document: {_line(error)}", at=file) from None
+        raise DamagedError(f"damaged: not a JSON document: {reason_of(error)}", at=file) from None
 
 
 @contextmanager
@@ -58,9 +58,12 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except MemoryError:
         raise ResourceError("too little memory to read it", at=path) from None
     except Exception as error:
-        raise DamagedError(f"damaged: not as a {kind} artifact should be: {_line(error)}", at=path) from None
+        raise DamagedError(f"damaged: not as a {kind} artifact should be: {reason_of(error)}", at=path) from None
 
 
-def _line(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return what an exception says in one short line, without the path, which the line names already."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
     text = " ".join(str(error).split())[:200]
     return f"{type(error).__name__}: {text}" if isinstance(error, LookupError | RecursionError) or not text else text

@@ -73,11 +73,13 @@ def encrypted(folder: Path) -> None:
 def great_array(folder: Path) -> None:
     """Add an array of 400 MB of zeros, some hundred kilobytes when packed."""
     counts(COUNTS)(folder)
-    with zipfile.ZipFile(folder / "confusion.npz", "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        with archive.open("third.npy", "w") as member:
-            member.write(header_only((50_000_000,)))
-            for _ in range(400):
-                member.write(bytes(1_000_000))
+    with (
+        zipfile.ZipFile(folder / "confusion.npz", "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("third.npy", "w") as member,
+    ):
+        member.write(header_only((50_000_000,)))
+        for _ in range(400):
+            member.write(bytes(1_000_000))
 
 
 def great_directory(folder: Path) -> None:
