@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -68,10 +68,13 @@ def make_app(results: Results, jobs: Jobs, policy: Policy, *, token: str, max_by
         max_bytes: the longest body of a request.
     """
 
+    threads = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="intake")
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(jobs.stop, PARK_S)
+        threads.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(  # its page of documentation needs nothing from the net
         redoc_url=None,
@@ -80,7 +83,7 @@ def make_app(results: Results, jobs: Jobs, policy: Policy, *, token: str, max_by
         summary="Makes the constraints of training rounds: what tells the classes apart that a recogniser confuses.",
         lifespan=lifespan,
     )
-    _add_rounds(app, results, jobs, policy)
+    _add_rounds(app, results, jobs, policy, threads)
     _add_probes(app, Checkup(results, policy.endpoints))
     _describe_body(app)
     app.add_exception_handler(RequestValidationError, _on_invalid)
@@ -90,9 +93,8 @@ def make_app(results: Results, jobs: Jobs, policy: Policy, *, token: str, max_by
     return AuthMiddleware(app, token=token, max_bytes=max_bytes)
 
 
-def _add_rounds(app: FastAPI, results: Results, jobs: Jobs, policy: Policy) -> None:
+def _add_rounds(app: FastAPI, results: Results, jobs: Jobs, policy: Policy, threads: ThreadPoolExecutor) -> None:
     bearer = [Depends(HTTPBearer(auto_error=False))]  # for the document; the middleware has looked already
-    threads = ThreadPoolExecutor(INTAKE_THREADS, thread_name_prefix="intake")
 
     async def in_thread(action: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(threads, action)
@@ -219,22 +221,22 @@ def _responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    parts = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in error.errors()]
+    invalid = cast(RequestValidationError, error)
+    parts = [f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in invalid.errors()]
     return JSONResponse({"detail": "; ".join(parts)[:2000]}, 422)
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, SkeletonAgentError)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if error.http_status in (503, 507) else {}
+    status = cast(SkeletonAgentError, error).http_status
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (503, 507) else {}
     if headers:
         LOGGER.warning("%s", error)
-    return JSONResponse({"detail": str(error)}, error.http_status, headers)
+    return JSONResponse({"detail": str(error)}, status, headers)
 
 
 async def _on_refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, _RefusedError)
-    return JSONResponse({"detail": error.detail}, error.status)
+    refusal = cast(_RefusedError, error)
+    return JSONResponse({"detail": refusal.detail}, refusal.status)
 
 
 async def _on_method(request: Request, error: Exception) -> Response:

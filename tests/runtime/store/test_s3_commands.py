@@ -14,7 +14,7 @@ from made_trees import keys
 from minio import Minio
 from pickles import content, dump, write_experiment
 from small_experiment import write_inputs
-from swift_server import SwiftServer, free_ports
+from swift_server import SwiftServer
 
 from components.contracts import checkpoint, confusion, constraints, dataset, report, scores
 from components.contracts.artifact import digest
@@ -74,12 +74,11 @@ def test_all_stages_meet_in_the_bucket_only(repository: Path, prefix: str, swift
 
 
 def test_mistakes_are_one_line_before_any_work(
-    repository: Path, prefix: str, experiment: Path, client: Minio, swift: SwiftServer, tmp_path: Path
+    repository: Path, prefix: str, experiment: Path, client: Minio, swift: SwiftServer, tmp_path: Path, nobody: str
 ) -> None:
     (tmp_path / "text.pkl").write_text("not a pickle")
     store_for(prefix).publish(tmp_path / "text.pkl", f"{prefix}/text.pkl")
     good, output = dump(tmp_path / "in.pkl", content()), f"{prefix}/dataset"
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
     cases: list[tuple[object, str, dict[str, str], int, str]] = [
         (f"{prefix}/text.pkl", output, {}, 2, f"{prefix}/text.pkl: not an acceptable pickle"),
         (good, output, {"AWS_SECRET_ACCESS_KEY": "geheim-1234567890"}, 2, "refuses the credentials"),

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dropping_proxy import DroppingProxy
 from made_trees import make_tree, verified_digest
-from swift_server import SwiftServer, free_ports
+from swift_server import SwiftServer
 
 from components.contracts.artifact import digest
 from components.contracts.errors import InputError, SkeletonAgentError
@@ -81,10 +81,9 @@ def test_a_place_that_can_be_used_passes_the_check(environment: pytest.MonkeyPat
     store_for(URI).check(URI)
 
 
-def test_an_endpoint_where_nobody_listens(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
-    environment.setenv("S3_ENDPOINT", endpoint)
-    assert refusal(URI, tmp_path) == f"{URI}: {endpoint} cannot be reached: Connection refused"
+def test_an_endpoint_where_nobody_listens(environment: pytest.MonkeyPatch, tmp_path: Path, nobody: str) -> None:
+    environment.setenv("S3_ENDPOINT", nobody)
+    assert refusal(URI, tmp_path) == f"{URI}: {nobody} cannot be reached: Connection refused"
 
 
 def test_an_endpoint_with_no_address(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
