@@ -28,8 +28,8 @@ from components.contracts.documents import check_size
 from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.store import is_within, store_for
 
-MOST_VALUES = 60_000
-"""Values of a request's JSON; ten thousand classes are a sixth of it."""
+MOST_VALUES = 30_000
+"""Values of a request's JSON; ten thousand classes are a third of it."""
 MOST_CLASSES = 10_000
 LONGEST_NAME = 200
 MOST_PROBLEMS = 5
@@ -87,9 +87,7 @@ def read_request(body: bytes, policy: Policy) -> RoundRequest:
         document = json.loads(body)
     except (ValueError, RecursionError):
         raise InputError("no JSON, or not as JSON should be", at="body") from None
-    # A layout or priors may be a file where the experiment is a user's own; here it would be a file of this machine.
-    for keys in (("stage", "data", "layout"), ("stage", "agent", "priors")):
-        _expect_plain_name(document, keys)
+    _expect_shape(document)
     try:
         request = RoundRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
@@ -125,14 +123,33 @@ def accept(request: RoundRequest, results: Results) -> Accepted:
         raise
 
 
-def _expect_plain_name(document: Any, keys: tuple[str, ...]) -> None:
-    value = document
+def _expect_shape(document: Any) -> None:
+    """Refuse what must not come before the validator.
+
+    A layout or priors may be a file where the experiment is a user's own; here it would be a file of this machine.
+    Thousands of wrong classes would be thousands of errors, made while everything else waits.
+    """
+    for section, key in (("data", "layout"), ("agent", "priors")):
+        name = _get(document, "stage", section, key)
+        if isinstance(name, str) and not _PLAIN.fullmatch(name):
+            what = f"found {name[:100]!r}; a service takes a name that ships with it"
+            raise InputError(what, at=f"config: {section}.{key}")
+    classes = _get(document, "stage", "data", "classes")
+    if isinstance(classes, list):
+        if len(classes) > MOST_CLASSES:
+            raise InputError(f"{len(classes)} found, at most {MOST_CLASSES} expected", at="config: data.classes")
+        for label, name in enumerate(classes):
+            if not isinstance(name, str):
+                raise InputError(
+                    f"found {json.dumps(name)[:40]}, expected text", at=f"config: data.classes: class {label}"
+                )
+            _expect_line(name, f"config: data.classes: class {label}")
+
+
+def _get(document: Any, *keys: str) -> Any:
     for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        raise InputError(
-            f"found {value[:100]!r}; a service takes a name that ships with it", at="config: " + ".".join(keys[1:])
-        )
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
 
 
 def _told(error: ValidationError) -> str:
@@ -148,11 +165,7 @@ def _told(error: ValidationError) -> str:
 
 def _check_stage(stage: AgentStage, policy: Policy) -> None:
     """Refuse what a client may not have: our key sent elsewhere, our files opened, our threads kept for ever."""
-    agent, classes = stage.agent, stage.data.classes
-    if len(classes) > MOST_CLASSES:
-        raise InputError(f"{len(classes)} found, at most {MOST_CLASSES} expected", at="config: data.classes")
-    for label, name in enumerate(classes):
-        _expect_line(name, f"config: data.classes: class {label}")
+    agent = stage.agent
     _expect_line(agent.model, "config: agent.model")
     url = agent.base_url or HOSTED_URL
     if agent.provider == "openai" and url not in policy.endpoints:
