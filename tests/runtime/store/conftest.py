@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from dropping_proxy import DroppingProxy
+from made_trees import BUCKET
 from minio import Minio
 from swift_server import ServerUnavailableError, SwiftServer, install
 
 ROOT = Path(__file__).resolve().parents[3]
-BUCKET = "experiments"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

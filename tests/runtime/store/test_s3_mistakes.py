@@ -9,12 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import BUCKET
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dropping_proxy import DroppingProxy
-from made_trees import make_tree, verified_digest
+from made_trees import BUCKET, make_tree, verified_digest
 from swift_server import SwiftServer
 
 from components.contracts.artifact import digest

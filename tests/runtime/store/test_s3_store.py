@@ -10,9 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import BUCKET
 from made_artifacts import KINDS, Kind
-from made_trees import keys, make_tree, noise, verified_digest
+from made_trees import BUCKET, keys, make_tree, noise, verified_digest
 from minio import Minio
 
 from components.contracts.artifact import MANIFEST, digest
