@@ -92,7 +92,7 @@ def run_command(
 @app.command("serve")
 def serve_command(
     store: Annotated[
-        str, typer.Option(help="Folder or s3://bucket/prefix for jobs, results and the memory of an LLM's answers.")
+        str, typer.Option(help="Folder or s3://bucket/prefix for results and the memory of an LLM's answers.")
     ],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8080,
@@ -103,23 +103,32 @@ def serve_command(
             help="An LLM endpoint that requests may name (repeatable); none: the hosted one, if OPENAI_API_KEY is set.",
         ),
     ] = None,
+    artifacts: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SKELETONAGENT_ARTIFACTS",
+            help="s3://bucket[/prefix] below which requests may name artifacts (repeatable); none: the store's.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Rounds worked on at once.")] = 4,
     max_megabytes: Annotated[int, typer.Option(min=1, help="The longest body of a request.")] = 16,
+    max_timeout_s: Annotated[float, typer.Option(min=1, help="The longest agent.timeout_s of a request.")] = 600,
 ) -> None:
     """Serve rounds over HTTP, to clients that show the token of the environment variable SKELETONAGENT_AGENT_TOKEN.
 
-    Alone this process then needs the key of the LLM. What it knows lies in the store: another replica, or this one
-    after a crash, goes on with every job, and no question is asked twice.
+    Alone this process then needs the key of the LLM. Results and answers lie in the store: after a crash clients post
+    their jobs again, and nothing that was answered is asked twice.
 
         SKELETONAGENT_AGENT_TOKEN=… python -m components.agent serve --store runs/agent --port 8080
     """
+    from components.agent.service.intake import Policy
     from components.agent.service.server import serve  # only who serves needs FastAPI and uvicorn
 
     serve(
         store,
         host,
         port,
-        endpoints=tuple(base_url or ()),
+        policy=Policy(tuple(base_url or ()), tuple(artifacts or ()), max_timeout_s),
         slots=jobs,
         max_bytes=max_megabytes * 10**6,
     )

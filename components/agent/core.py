@@ -89,14 +89,22 @@ def _provider(stage: AgentStage, cache: Documents | Path | None) -> Provider:
     return OfflineProvider(load_priors(stage.agent.priors))
 
 
+def check_round(what: Round) -> None:
+    """Raise what ``run_round`` would for its inputs, without planning anything."""
+    load_priors(what.stage.agent.priors)
+    if what.number:
+        _open_inputs(what)
+    elif what.confusion is not None or what.previous is not None:
+        raise InputError("round 0 takes neither a confusion nor previous constraints")
+
+
 def _plan(what: Round) -> _Planned:
     stage = what.stage
     priors = load_priors(stage.agent.priors)
     priors.check(stage.data.classes, load_layout(stage.data.layout))
     made_from = {"priors": priors.sha256} if priors.sha256 else {}
     if what.number == 0:
-        if what.confusion is not None or what.previous is not None:
-            raise InputError("round 0 takes neither a confusion nor previous constraints")
+        check_round(what)
         standing = prior_constraints(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
     else:
         counts, before = _open_inputs(what)
@@ -163,9 +171,9 @@ def _open_inputs(what: Round) -> tuple[Confusion, Constraints]:
     if confusion is None or previous is None:
         missing = "confusion" if confusion is None else "previous"
         raise InputError(f"round {what.number} needs the {missing} artifact (only round 0 has none)")
-    counts, before = confusions.open(confusion), constraints.open(previous)
+    counts, before = confusions.open_train(confusion), constraints.open(previous)
     _expect(confusion, "classes", len(counts.train), len(data.classes))
-    _expect(confusion, "layout", counts.manifest.config.get("data", {}).get("layout"), data.layout)
+    _expect(confusion, "layout", counts.layout, data.layout)
     _expect(confusion, "stream", counts.stream, what.stream)
     _expect(confusion, "round", counts.round, what.number)
     _expect(previous, "layout", before.layout, data.layout)

@@ -85,6 +85,10 @@ class Observer(Protocol):
         """Tell whether no more may be sent. What is under way then ends first."""
         ...
 
+    def dropped(self) -> bool:
+        """Tell whether nobody waits for what is under way either."""
+        ...
+
 
 class Unobserved:
     """The observer of a round that nobody follows."""
@@ -96,6 +100,9 @@ class Unobserved:
         """Do nothing."""
 
     def stopping(self) -> bool:
+        return False
+
+    def dropped(self) -> bool:
         return False
 
 

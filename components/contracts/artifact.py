@@ -12,6 +12,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.contracts.directories import recover, replace, scratch_beside
+from components.contracts.documents import check_size, read_bytes, reading
 from components.contracts.errors import DamagedError, InputError, ResourceError
 
 MANIFEST = "manifest.json"
@@ -200,9 +202,14 @@ def verify(path: Path, schema: Schema) -> Manifest:
     recover(path)
     if not path.exists():
         raise InputError(f"{schema.name} artifact not found", at=path)
+    with reading(path, schema.name):
+        return _verified(path, schema)
+
+
+def _verified(path: Path, schema: Schema) -> Manifest:
     manifest = _read_manifest(path)
     if manifest.artifact != schema.name:
-        raise InputError(f"expected a {schema.name} artifact, found {manifest.artifact!r}", at=path)
+        raise InputError(f"expected a {schema.name} artifact, found {manifest.artifact[:40]!r}", at=path)
     _check_version(path, manifest.version, schema)
     for name, record in manifest.files.items():
         _check_file(path / name, record)
@@ -212,7 +219,7 @@ def verify(path: Path, schema: Schema) -> Manifest:
 def _read_manifest(path: Path) -> Manifest:
     file = path / MANIFEST
     try:
-        content = file.read_bytes()
+        content = read_bytes(file)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         message = f"not an artifact: {MANIFEST} is missing (unfinished or wrong directory)"
         raise DamagedError(message, at=path) from None
@@ -233,6 +240,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         DamagedError: it is not a manifest, or names a file that is not below it; the line begins with ``where``.
     """
     try:
+        check_size(content, where)
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
@@ -240,15 +248,15 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         raise DamagedError(f"damaged manifest: {field_name}: {first['msg']}", at=where) from None
     for name in manifest.files:
         inside = PurePosixPath(name)
-        if inside.is_absolute() or ".." in inside.parts or str(inside) != name or name == MANIFEST:
-            raise DamagedError(f"damaged manifest: {name!r} is not the name of a file below it", at=where)
+        if "\0" in name or inside.is_absolute() or ".." in inside.parts or str(inside) != name or name == MANIFEST:
+            raise DamagedError(f"damaged manifest: {name[:100]!r} is not the name of a file below it", at=where)
     return manifest
 
 
 def _check_version(path: Path, version: str, schema: Schema) -> None:
-    major, _, minor = version.partition(".")
-    if not (major.isdigit() and minor.isdigit()):
-        raise DamagedError(f"damaged manifest: version {version!r} is not MAJOR.MINOR", at=path)
+    if not re.fullmatch(r"[0-9]{1,4}\.[0-9]{1,4}", version):
+        raise DamagedError(f"damaged manifest: version {version[:20]!r} is not MAJOR.MINOR", at=path)
+    major = version.partition(".")[0]
     if int(major) != schema.major:
         advice = "update this program" if int(major) > schema.major else "run the stage that made it again"
         reads = f"this program reads {schema.major}.x"

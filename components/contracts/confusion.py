@@ -13,19 +13,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, Field
 
 from components.contracts.arrays import expect_shape, read_npz, write_npz
 from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import TrainStage
-from components.contracts.errors import InputError
+from components.contracts.documents import reading
+from components.contracts.errors import DamagedError
 
 SCHEMA = Schema("confusion", 1, 1)
 _COUNTS = ("train", "validation")
 _MEASURED = ("separability", "evidence", "pairs", "pair_separability")
+MOST = 256 << 20
+"""Bytes of one array: counts of 5,792 classes."""
+MOST_SAMPLES = 10**12
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class Confusion(Artifact):
     of ``evidence`` is the one that ends at joint v.
 
     Attributes:
+        layout: that of the skeletons, as in the configuration.
         separability: float32 ``[classes, V]`` from 0 to 1: how well the movement of each joint tells the class from
             those that it is confused with (or, if it never is, from the nearest ones).
         evidence: float32 ``[classes, V]``: what each position adds to the logit of the class above the mean over all
@@ -52,6 +59,24 @@ class Confusion(Artifact):
     evidence: npt.NDArray[np.float32] | None = None
     pairs: npt.NDArray[np.int64] | None = None
     pair_separability: npt.NDArray[np.float32] | None = None
+    layout: str = ""
+
+
+class _About(BaseModel):
+    """What of ``about`` is read."""
+
+    stream: str = Field(max_length=100)
+    round: int = Field(ge=0, le=1_000_000)
+
+
+class _Data(BaseModel):
+    layout: str = ""
+
+
+class _Config(BaseModel):
+    """What of the configuration is read."""
+
+    data: _Data = _Data()
 
 
 def write(path: Path, confusion: Confusion, *, made_from: Mapping[str, str], config: TrainStage) -> None:
@@ -75,25 +100,59 @@ def write(path: Path, confusion: Confusion, *, made_from: Mapping[str, str], con
 
 def open(path: Path) -> Confusion:
     """Verify and read the artifact; ``InputError`` if it is not one, newer, damaged, or not square."""
+    return _opened(path, ("train", "validation"))
+
+
+def open_train(path: Path) -> Confusion:
+    """Open the artifact without what was counted on the test split, which then takes no memory: it is all zeros."""
+    return _opened(path, ("train",))
+
+
+def _opened(path: Path, parts: tuple[str, ...]) -> Confusion:
     manifest = verify(path)
-    arrays = read_npz(path / "confusion.npz", _COUNTS)
-    confusion = Confusion(
-        stream=str(manifest.about["stream"]),
-        round=int(manifest.about["round"]),
-        **{name: arrays.get(name) for name in (*_COUNTS, *_MEASURED)},  # type: ignore[arg-type]
-        manifest=manifest,
-    )
-    _check(path, confusion)
-    return confusion
+    with reading(path, SCHEMA.name):
+        about = _About.model_validate(manifest.about)
+        config = _Config.model_validate(manifest.config)
+        file = path / "confusion.npz"
+        arrays = read_npz(file, parts, beginning=_MEASURED, most_bytes=MOST)
+        counts = {name: _counts(file, name, arrays[name]) for name in parts}
+        train = counts["train"]
+        confusion = Confusion(
+            stream=about.stream,
+            round=about.round,
+            train=train,
+            validation=counts.get("validation", np.broadcast_to(np.int64(0), train.shape)),
+            layout=config.data.layout,
+            **{name: arrays.get(name) for name in _MEASURED},
+            manifest=manifest,
+        )
+        _check_measured(file, confusion)
+        return confusion
+
+
+def _counts(file: Path, name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return counts as they should be: integers from 0 on, square, and few enough to be added up."""
+    if array.dtype.kind not in "iu":
+        raise DamagedError(f"{name}: {array.dtype} found, counts expected, which are integers", at=file)
+    size = array.shape[0] if array.ndim else 0
+    expect_shape(file, name, array, (size, size))
+    if array.size and array.min() < 0:
+        raise DamagedError(f"{name}: negative counts found", at=file)
+    if array.size and array.max() > MOST_SAMPLES:
+        raise DamagedError(f"{name}: a count of {array.max()} found, at most {MOST_SAMPLES} expected", at=file)
+    return array.astype(np.int64, copy=False)
 
 
 def _check(path: Path, confusion: Confusion) -> None:
-    classes = confusion.train.shape[0] if confusion.train.ndim else 0
     file = path / "confusion.npz"
     for name, counts in (("train", confusion.train), ("validation", confusion.validation)):
-        expect_shape(file, name, counts, (classes, classes))
-        if (counts < 0).any():
-            raise InputError(f"{name}: negative counts found", at=file)
+        _counts(file, name, counts)
+    expect_shape(file, "validation", confusion.validation, confusion.train.shape)
+    _check_measured(file, confusion)
+
+
+def _check_measured(file: Path, confusion: Confusion) -> None:
+    classes = len(confusion.train)
     joints = None if confusion.separability is None else confusion.separability.shape[-1]
     pairs = None if confusion.pairs is None else len(confusion.pairs)
     shapes = {"separability": (classes, joints), "evidence": (classes, joints), "pairs": (pairs, 2)}
@@ -102,10 +161,10 @@ def _check(path: Path, confusion: Confusion) -> None:
         if (array := getattr(confusion, name)) is None:
             continue
         expect_shape(file, name, array, shape)
-        if not np.isfinite(array).all():
-            raise InputError(f"{name}: NaN or infinity found", at=file)
+        if array.dtype.kind not in ("iu" if name == "pairs" else "f") or not np.isfinite(array).all():
+            raise DamagedError(f"{name}: {array.dtype} with NaN or infinity, or no numbers, found", at=file)
     if confusion.pairs is not None and ((confusion.pairs < 0) | (confusion.pairs >= classes)).any():
-        raise InputError(f"pairs: a number is not a class, expected 0 to {classes - 1}", at=file)
+        raise DamagedError(f"pairs: a number is not a class, expected 0 to {classes - 1}", at=file)
 
 
 def verify(path: Path) -> Manifest:

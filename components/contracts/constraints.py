@@ -17,15 +17,19 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.contracts.arrays import expect_shape
+from components.contracts.arrays import expect_shape, read_npy
 from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
 from components.contracts.config import AgentConfig, AgentStage
-from components.contracts.errors import InputError
+from components.contracts.documents import read_json, reading
+from components.contracts.errors import DamagedError, InputError
+from components.contracts.overrides import describe
 from components.contracts.plan import Plan
 from components.contracts.skeleton import load_layout
 
 SCHEMA = Schema("constraints", 1, 2)
+MOST_TEXT = 128 << 20
+"""Bytes of ``text.npy``."""
 
 Status = Literal["prior", "no-prior", "answered", "kept"]
 """prior: from the written priors; no-prior: class name and all joints; answered: by the LLM this round;
@@ -69,6 +73,15 @@ class ClassConstraint(BaseModel):
     weights: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
     votes: int = Field(default=1, ge=1)
     provenance: Provenance
+
+
+class _Head(BaseModel):
+    """What a document says of all classes."""
+
+    layout: str = Field(max_length=100)
+    round: int = Field(ge=0, le=1_000_000)
+    stream: str = Field(max_length=100)
+    encoder: str = Field(max_length=200)
 
 
 @dataclass(frozen=True)
@@ -156,26 +169,28 @@ def open(path: Path) -> Constraints:
         InputError: not constraints, a newer major version, damaged, or contradictory within itself.
     """
     manifest = verify(path)
-    file = path / "constraints.json"
-    try:
-        document: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        classes = tuple(ClassConstraint.model_validate(entry) for entry in document["classes"])
-        text = np.load(path / "text.npy", allow_pickle=False)
-        plan = path / "plan.json"
-        constraints = Constraints(
-            layout=document["layout"],
-            round=document["round"],
-            stream=document["stream"],
-            encoder=document["encoder"],
-            classes=classes,
-            text=text,
-            plan=Plan.model_validate_json(plan.read_bytes()) if plan.is_file() else None,
-            manifest=manifest,
-        )
-    except (ValueError, KeyError, ValidationError) as error:
-        raise InputError(f"not a constraints document: {error}", at=file) from None
-    _check(path, constraints)
+    with reading(path, SCHEMA.name):
+        constraints = _read(path, manifest)
+        _check(path, constraints)
     return constraints
+
+
+def _read(path: Path, manifest: Manifest) -> Constraints:
+    file, plan = path / "constraints.json", path / "plan.json"
+    document = read_json(file)
+    if not isinstance(document, dict) or not isinstance(document.get("classes"), list):
+        raise DamagedError("damaged: not a constraints document", at=file)
+    try:
+        head = _Head.model_validate(document)
+        # One by one, so that the first that is wrong is the last that is looked at.
+        classes = tuple(ClassConstraint.model_validate(entry) for entry in document["classes"])
+        made = Plan.model_validate(read_json(plan)) if plan.is_file() else None
+    except ValidationError as error:
+        raise DamagedError(describe("damaged", error)[:500], at=file) from None
+    text = read_npy(path / "text.npy", most_bytes=MOST_TEXT)
+    if text.dtype != np.float32 or not np.isfinite(text).all():
+        raise DamagedError(f"{text.dtype} found, finite float32 expected", at=path / "text.npy")
+    return Constraints(**head.model_dump(), classes=classes, text=text, plan=made, manifest=manifest)
 
 
 def _check(path: Path, constraints: Constraints) -> None:

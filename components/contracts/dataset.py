@@ -227,7 +227,7 @@ def open(path: Path) -> Dataset:
         InputError: not a dataset, a newer major version, or damaged.
     """
     manifest = verify(path)
-    index = read_npz(path / "index.npz", _INDEX)
+    index = read_npz(path / "index.npz", _INDEX, beginning=("",))  # all of them
     skipped = (path / "skipped.jsonl").read_text(encoding="utf-8").splitlines()
     config = DataConfig.model_validate(manifest.config)
     return Dataset(

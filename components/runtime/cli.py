@@ -18,7 +18,7 @@ from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.logs import setup_logging, stage_logger
 from components.runtime.progress import progress
 from components.runtime.signals import end_on_sigterm
-from components.runtime.store import Store, store_for
+from components.runtime.store import Store, is_remote, store_for
 
 
 def application(name: str, summary: str) -> typer.Typer:
@@ -93,7 +93,7 @@ class Exchange:
     def output(self, uri: str) -> Path:
         """Return the local path at which the stage should write what becomes ``uri``."""
         _store(uri).check(uri)
-        if "://" not in uri:
+        if not is_remote(uri):
             return Path(uri)
         local = self._scratch / "out" / str(len(self._outputs)) / PurePosixPath(uri).name
         self._outputs.append((local, uri))
@@ -126,7 +126,7 @@ class Exchange:
 
 def read_experiment(uri: str, overrides: dict[str, Any] | None = None) -> Experiment:
     """Read the experiment at a path or ``s3://`` URI; see ``load_experiment``."""
-    if "://" not in uri:
+    if not is_remote(uri):
         return load_experiment(Path(uri), overrides)
     with Exchange() as exchange:
         return load_experiment(exchange.input(uri), overrides)

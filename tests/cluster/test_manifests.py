@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,8 @@ def test_selectors_find_the_pods_that_they_mean(name: str) -> None:
 
     for item in of_kind(name, "Service"):
         assert matches(item["spec"]["selector"], item["metadata"]["name"])
-    for item in of_kind(name, "PodDisruptionBudget"):
-        assert matches(item["spec"]["selector"]["matchLabels"], item["metadata"]["name"])
     for item in of_kind(name, "NetworkPolicy"):
         assert matches(item["spec"]["podSelector"]["matchLabels"], item["metadata"]["name"])
-    for item in of_kind(name, "HorizontalPodAutoscaler"):
-        assert item["spec"]["scaleTargetRef"]["name"] in {owner for _, owner in labels}
 
 
 @every_overlay
@@ -156,6 +153,25 @@ def test_the_tasks_of_the_pipeline_reach_what_they_are_told(name: str) -> None:
     (policy,) = of_kind(name, "NetworkPolicy")
     allowed = [source.get("podSelector", {}).get("matchLabels") for source in policy["spec"]["ingress"][0]["from"]]
     assert {STAGE_LABEL: "agent"} in allowed
+
+
+@every_overlay
+def test_the_agent_is_one_process_and_never_two(name: str) -> None:
+    (agent,) = (item for item in of_kind(name, "Deployment") if item["metadata"]["name"] == "skeletonagent-agent")
+    assert (agent["spec"]["replicas"], agent["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    assert not of_kind(name, "HorizontalPodAutoscaler", "PodDisruptionBudget")
+
+
+@every_overlay
+def test_the_agent_reaches_no_metadata_service_of_a_cloud(name: str) -> None:
+    """They hand out the node's credentials: 169.254.169.254 and, at one, an address of IPv6."""
+    (policy,) = (item for item in of_kind(name, "NetworkPolicy") if item["metadata"]["name"] == "skeletonagent-agent")
+    for rule in policy["spec"]["egress"]:
+        assert rule["to"], "a rule without addresses allows all"
+        for block in (peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer):
+            for address in map(ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200")):
+                if address in ip_network(block["cidr"]):
+                    assert any(address in ip_network(excepted) for excepted in block["except"])
 
 
 @every_overlay

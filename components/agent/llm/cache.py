@@ -2,7 +2,7 @@
 
     <place>/answers/ab/ab12….json   the request and the turn that answered it
     <place>/requests.jsonl          one line per request, sent or found here, in the order of their ends
-    <place>/claims/                 the questions that are being asked
+    <place>/claims/                 in a folder: the questions that are being asked
 
 The place is a folder, or an ``s3://bucket/prefix``, where every line of the log is an object of its own.
 
@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.agent.llm.turn import Turn
 from components.agent.providers import LOGGER
 from components.contracts.artifact import digest_of
-from components.contracts.errors import InputError, SkeletonAgentError
+from components.contracts.errors import SkeletonAgentError
 from components.runtime.store.interface import Claim, Documents
 from components.runtime.store.local import LocalDocuments
 
@@ -43,22 +43,23 @@ class _Entry(BaseModel):
 class AnswerCache:
     """Remembers turns in ``place``; without one it finds nothing and keeps nothing.
 
-    Processes may share a place: an entry appears whole or not at all, and whoever claims a question first is the
-    one to ask it.
+    Processes may share a folder: an entry appears whole or not at all, and whoever claims a question first is the
+    one to ask it. ``failure`` says why the place cannot be used any more, if it cannot: what is asked then would be
+    paid for and forgotten.
 
     Raises:
-        InputError: the place cannot be made or written.
+        SkeletonAgentError: the place cannot be made or written.
     """
 
     def __init__(self, place: Documents | Path | None, url: str) -> None:
         self._documents = LocalDocuments(place) if isinstance(place, Path) else place
         self._url = url
+        self.failure = ""
         if self._documents is not None:
             try:
-                self._documents.check()
+                self._documents.prepare()
             except SkeletonAgentError as error:
-                where, _, reason = str(error).partition(": ")
-                raise InputError(f"the LLM cache cannot be written: {reason}", at=where) from None
+                raise type(error)(f"the LLM cache cannot be written: {error.what}", at=error.at) from None
 
     @property
     def poll_s(self) -> float:
@@ -73,7 +74,7 @@ class AnswerCache:
         try:
             content = self._documents.read(name)
         except SkeletonAgentError as error:
-            LOGGER.warning("the memory of answers cannot be read; the question is asked: %s", error)
+            self._fail("the memory of answers cannot be read", error)
             return None
         if content is None:
             return None
@@ -87,16 +88,13 @@ class AnswerCache:
         return entry.turn
 
     def claim(self, request: Mapping[str, Any]) -> Claim | None:
-        """Return the right to ask this question; None while another process asks it.
-
-        Where claims cannot be made at all, everyone has it: better to pay twice than to lose the round.
-        """
+        """Return the right to ask this question; None while somebody else asks it."""
         if self._documents is None:
             return _FREE
         try:
             return self._documents.claim(self._key(request))
         except SkeletonAgentError as error:
-            LOGGER.warning("a question could not be claimed: %s", error)
+            self._fail("a question could not be claimed", error)
             return _FREE
 
     def keep(self, request: Mapping[str, Any], turn: Turn) -> None:
@@ -108,7 +106,7 @@ class AnswerCache:
             self._documents.write(self._name(request), (entry.model_dump_json(indent=1) + "\n").encode())
         except SkeletonAgentError as error:
             # A full disk must not cost the round an answer that has been paid for.
-            LOGGER.warning("an answer could not be remembered: %s", error)
+            self._fail("an answer could not be remembered", error)
 
     def record(self, request: Mapping[str, Any], **fields: Any) -> None:
         """Append a line to the log."""
@@ -122,6 +120,10 @@ class AnswerCache:
         except SkeletonAgentError as error:
             LOGGER.warning("a request could not be logged: %s", error)
 
+    def _fail(self, what: str, error: SkeletonAgentError) -> None:
+        self.failure = f"{what}: {error.what}"
+        LOGGER.warning("%s; nothing more is asked: %s", what, error)
+
     def _key(self, request: Mapping[str, Any]) -> str:
         # The endpoint is part of the question: servers call different models by the same name.
         return digest_of({"url": self._url, "request": request})
@@ -133,9 +135,6 @@ class AnswerCache:
 
 class _Free:
     """The claim of a question that nobody else can ask."""
-
-    def held(self) -> bool:
-        return True
 
     def release(self) -> None:
         """Do nothing."""

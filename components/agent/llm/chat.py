@@ -22,7 +22,8 @@ from components.agent.llm.limit import Limit
 from components.agent.llm.session import OPENAI as OPENAI
 from components.agent.llm.session import REPAIRED as REPAIRED
 from components.agent.llm.session import Session, pause
-from components.agent.metrics import LLM_LIMIT
+from components.agent.llm.stop import until_dropped
+from components.agent.metrics import LLM_LIMIT, name_models
 from components.agent.providers import LOGGER, UNOBSERVED, Observer, Question, Reply, StoppedError
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
@@ -57,10 +58,11 @@ class ChatProvider:
         self._config = config
         self._key = key
         self._cache = AnswerCache(cache, self._url)
+        name_models(config.prices)
         self._backoff_s = backoff_s
 
     def ask(self, questions: Sequence[Question], report: Reporter, observer: Observer = UNOBSERVED) -> list[Reply]:
-        return asyncio.run(self._ask(questions, report, observer))
+        return asyncio.run(until_dropped(self._ask(questions, report, observer), observer))
 
     async def _ask(self, questions: Sequence[Question], report: Reporter, observer: Observer) -> list[Reply]:
         # asyncio.to_thread uses the loop's default executor, which has few threads; the memory of answers is read and

@@ -205,6 +205,8 @@ class Session:
         return turn
 
     async def _bought(self, request: Request, attempts: int, on_trial: bool) -> Turn:
+        if self.cache.failure:
+            raise UnavailableError(f"not sent: {self.cache.failure}")
         received = await self.endpoint.send(request, attempts=attempts, on_trial=on_trial)
         turn = received.turn
         # Before anything else: a process that is killed before this has paid for nothing.

@@ -1,7 +1,7 @@
 """The client of the agent's service: hands a round over, waits for it, and writes what comes back.
 
-A service that restarts, or of which another replica answers, costs time but no round: a request is the same
-job however often it is made, so every step may be repeated.
+A service that restarts costs time but no round: a request is the same job however often it is made, and what was
+answered is remembered, so every step may be repeated.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from components.agent.service.messages import (
 )
 from components.contracts import constraints
 from components.contracts.artifact import staged
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, UnavailableError
 from components.runtime.progress import progress
 
 PATIENCE_S = 600.0
 """For how long the service may not answer before the round is given up."""
 POLL_S = 1.0
-TIMES_LOST = 5
-"""So often a job may be unknown to the service that took it; then its replicas do not share a store."""
-_PASSING = (408, 425, 429, 502, 503, 504)
+DEADLINE_S = 12 * 3600.0
+"""For how long a job may take, however often the service forgets it."""
+_PASSING = (408, 425, 429, 502, 503, 504, 507)
 _GONE = 404
 
 M = TypeVar("M", bound=BaseModel)
@@ -62,7 +62,9 @@ class ServiceClient:
         InputError: no URL, one that may carry a secret, or no token.
     """
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S, poll_s: float = POLL_S) -> None:
+    def __init__(
+        self, url: str, *, patience_s: float = PATIENCE_S, poll_s: float = POLL_S, deadline_s: float = DEADLINE_S
+    ) -> None:
         parts = urlsplit(url)
         if parts.username or parts.password or parts.query:
             raise InputError(f"agent_url: carries a user, password or query; the token belongs into {TOKEN_VARIABLE}")
@@ -77,18 +79,16 @@ class ServiceClient:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._patience_s = patience_s
         self._poll_s = poll_s
+        self._deadline_s = deadline_s
         self._pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=10.0, read=60.0), retries=False, ca_certs=certifi.where()
         )
 
-    def run_round(
-        self,
-        what: Round,
-        output: Path,
-    ) -> None:
+    def run_round(self, what: Round, output: Path) -> None:
         """Have the service make the constraints of one round, and write them to ``output``.
 
-        Arguments and errors are those of ``core.run_round``. ``InputError`` too if the service cannot be reached.
+        Arguments and errors are those of ``core.run_round``. ``UnavailableError`` too if the service cannot be
+        reached, or is not done in time.
         """
         request = RoundRequest(
             stage=what.stage,
@@ -103,24 +103,31 @@ class ServiceClient:
             constraints.verify(scratch)
 
     def _insistently(self, body: bytes) -> Files:
-        for _ in range(TIMES_LOST):
+        deadline = time.monotonic() + self._deadline_s
+        while True:
             try:
-                return self._carry_out(body)
+                return self._carry_out(body, deadline)
             except _GoneError:
-                LOGGER.warning("%s does not know the job any more; asking again", self._url)
-                time.sleep(self._poll_s)
-        raise InputError(
-            f"took the job {TIMES_LOST} times and did not know it: do replicas share a store?", at=self._url
-        )
+                LOGGER.warning("%s does not know the job any more, as after a restart; posting it again", self._url)
+            time.sleep(self._poll_s)
 
-    def _carry_out(self, body: bytes) -> Files:
+    def _carry_out(self, body: bytes, deadline: float) -> Files:
         status = self._call("POST", ROUNDS, RoundStatus, body)
         LOGGER.info("job %s at %s", status.id[:12], self._url)
         where = f"{ROUNDS}/{status.id}"
+
+        def later() -> RoundStatus:
+            if time.monotonic() > deadline:
+                hours = self._deadline_s / 3600
+                raise UnavailableError(f"job {status.id[:12]} was not done within {hours:.1f} hours", at=self._url)
+            time.sleep(self._poll_s)
+            return self._call("GET", where, RoundStatus)
+
+        while status.state == "queued" or (status.state == "running" and not status.total):
+            status = later()
         with progress("agent", status.total, LOGGER) as report:
             while status.state not in ENDED:
-                time.sleep(self._poll_s)
-                status = self._call("GET", where, RoundStatus)
+                status = later()
                 report(status.done, status.state)
         if status.state != "done":
             raise InputError(status.error or f"{self._url}: job {status.id[:12]} was cancelled")
@@ -143,7 +150,7 @@ class ServiceClient:
         try:
             return retrying(request)
         except _PassingError as error:
-            raise InputError(f"the agent service does not answer: {error}", at=self._url) from None
+            raise UnavailableError(f"the agent service does not answer: {error}", at=self._url) from None
 
     def _send(self, method: str, path: str, body: bytes | None) -> bytes:
         headers = {**self._headers, "Content-Type": "application/json"} if body else self._headers
@@ -152,7 +159,7 @@ class ServiceClient:
         except HTTPError as error:
             raise _PassingError(type(error).__name__) from None
         if response.status in _PASSING:
-            raise _PassingError(f"HTTP {response.status}")
+            raise _PassingError(f"HTTP {response.status}: {_detail(response)}")
         if response.status == _GONE and method == "GET":
             raise _GoneError
         if response.status >= 300:

@@ -12,8 +12,8 @@ from urllib3.exceptions import HTTPError
 
 from components.agent.llm.endpoint import KEY_VARIABLE
 from components.agent.metrics import READY
-from components.agent.service.book import Book
 from components.agent.service.messages import Health
+from components.agent.service.results import Results
 from components.contracts.errors import SkeletonAgentError
 
 OK = "ok"
@@ -24,8 +24,8 @@ FRESH_S = 5.0
 class Checkup:
     """Looks after the store and the LLM endpoints."""
 
-    def __init__(self, book: Book, endpoints: tuple[str, ...]) -> None:
-        self._book = book
+    def __init__(self, results: Results, endpoints: tuple[str, ...]) -> None:
+        self._results = results
         self._endpoints = endpoints
         self._pool = urllib3.PoolManager(timeout=urllib3.Timeout(total=3.0), retries=False, ca_certs=certifi.where())
         self._lock = threading.Lock()
@@ -43,9 +43,9 @@ class Checkup:
 
     def _store(self) -> str:
         try:
-            self._book.check()
+            self._results.check()
         except SkeletonAgentError as error:
-            return str(error)
+            return error.what  # without the place, which may be a path of this machine
         return OK
 
     def _llm(self) -> str:

@@ -9,11 +9,12 @@ import sys
 from datetime import UTC, datetime
 
 from components.agent.llm.endpoint import KEY_VARIABLE
+from components.agent.service.jobs import CURRENT_JOB
 from components.agent.service.messages import TOKEN_VARIABLE
-from components.agent.service.worker import CURRENT_JOB
 from components.runtime.logs import LOGGER
+from components.runtime.store.connection import SECRETS as S3_SECRETS
 
-SECRETS = (KEY_VARIABLE, TOKEN_VARIABLE, "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+SECRETS = (KEY_VARIABLE, TOKEN_VARIABLE, *S3_SECRETS)
 
 
 class JsonLines(logging.Formatter):

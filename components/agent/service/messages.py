@@ -18,10 +18,10 @@ from components.contracts.errors import InputError
 
 ROUNDS = "/v1/rounds"
 URL_VARIABLE = "SKELETONAGENT_AGENT_URL"
-TOKEN_VARIABLE = "SKELETONAGENT_AGENT_TOKEN"
+TOKEN_VARIABLE = "SKELETONAGENT_AGENT_TOKEN"  # nosec B105: the name of a variable
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
-"""``failed``: the request or the service's configuration is wrong; an LLM that fails costs no job."""
+"""``failed``: the request or the service's configuration is wrong; an LLM or a store that fails costs no job."""
 Part = Literal["store", "llm"]
 """What the service needs besides itself."""
 ENDED: frozenset[JobState] = frozenset({"done", "failed", "cancelled"})
@@ -87,10 +87,11 @@ class Health(Message):
 
 
 class RoundStatus(Message):
-    """How a job fares. ``done`` of ``total`` classes that are asked are through.
+    """How a job fares. ``done`` of ``total`` classes that are asked are through; 0 of 0 until it is planned.
 
     ``tokens`` and ``cost`` are what its answers have cost, now or when they were bought; ``cost`` is null where
-    the model has no price. ``result`` is the URI of the constraints artifact, ``error`` what is wrong.
+    the model has no price. ``result`` is the URI of the constraints artifact (where the store is a folder: its name
+    below the store), ``error`` what is wrong.
     """
 
     id: JobId

@@ -6,6 +6,7 @@ Stages work on local paths only (``core.py`` never sees a URI); their command li
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,9 +14,33 @@ from components.contracts.errors import InputError
 from components.runtime.store.interface import Claim, Documents, Meter, Store, unseen
 from components.runtime.store.local import LocalDocuments, LocalStore
 
-__all__ = ["Claim", "Documents", "LocalDocuments", "LocalStore", "Meter", "Store", "documents_at", "store_for"]
+__all__ = [
+    "Claim",
+    "Documents",
+    "LocalDocuments",
+    "LocalStore",
+    "Meter",
+    "Store",
+    "documents_at",
+    "is_remote",
+    "is_within",
+    "store_for",
+]
 
 S3_SCHEMES = ("s3", "minio")
+"""``minio``: as KFP writes it; the same."""
+
+
+def is_remote(uri: str) -> bool:
+    """Tell whether a URI names a place in an object store, not a path of this machine.
+
+    Raises:
+        InputError: no store serves its scheme.
+    """
+    scheme = urlsplit(uri).scheme
+    if scheme in ("", *S3_SCHEMES):
+        return scheme != ""
+    raise InputError(f"scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix", at=uri)
 
 
 def store_for(uri: str, meter: Meter = unseen) -> Store:
@@ -24,14 +49,11 @@ def store_for(uri: str, meter: Meter = unseen) -> Store:
     Raises:
         InputError: no store serves the scheme, or the environment lacks what the store needs.
     """
-    scheme = urlsplit(uri).scheme
-    if scheme == "":
+    if not is_remote(uri):
         return LocalStore()
-    if scheme in S3_SCHEMES:
-        from components.runtime.store.s3 import S3Store  # only who uses S3 pays for the import of its client
+    from components.runtime.store.s3 import S3Store  # only who uses S3 pays for the import of its client
 
-        return S3Store(meter)
-    raise InputError(f"scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix", at=uri)
+    return S3Store(meter)
 
 
 def documents_at(place: str) -> Documents:
@@ -40,11 +62,22 @@ def documents_at(place: str) -> Documents:
     Raises:
         InputError: another kind of URI, or the environment lacks what the object store needs.
     """
-    scheme = urlsplit(place).scheme
-    if scheme == "":
+    if not is_remote(place):
         return LocalDocuments(Path(place))
-    if scheme in S3_SCHEMES:
-        from components.runtime.store.documents_s3 import S3Documents  # only who uses S3 pays for the import
+    from components.runtime.store.documents_s3 import S3Documents  # only who uses S3 pays for the import
 
-        return S3Documents(place)
-    raise InputError(f"scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix", at=place)
+    return S3Documents(place)
+
+
+def is_within(uri: str, places: Iterable[str]) -> bool:
+    """Tell whether an object's URI lies below one of ``places``, each ``s3://bucket`` or ``s3://bucket/prefix``."""
+
+    def taken_apart(place: str) -> list[str] | None:
+        scheme, _, rest = place.partition("://")
+        names = [name for name in rest.split("/") if name]
+        return names if scheme in S3_SCHEMES and names and not {".", ".."} & {*names} else None
+
+    found = taken_apart(uri)
+    return found is not None and any(
+        allowed is not None and found[: len(allowed)] == allowed for allowed in map(taken_apart, places)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import re
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import certifi
 import urllib3
@@ -29,7 +31,23 @@ CHECK_PATIENCE_S = 4.0
 PARALLEL = 8
 """Requests under way at once."""
 
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Variables whose values may stand in no log."""
+ENDPOINTS = ("S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+"""Where the server is; the first that is set counts."""
+VARIABLES = (
+    *CREDENTIALS,
+    "AWS_SESSION_TOKEN",
+    *ENDPOINTS,
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CA_BUNDLE",
+    "S3_PATH_STYLE",
+)
+"""All variables of the environment that the store reads, beside those of a proxy."""
+AMAZON = "https://s3.amazonaws.com"
+
 _ATTEMPTS = 3  # at least, however long each took
 _QUIET_S = 5.0  # a user who has waited this long is told why
 _BUSY = (429, 500, 502, 503, 504)
@@ -54,33 +72,42 @@ class Settings:
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the settings; ``InputError`` names the variable that is missing or wrong."""
-        missing = [name for name in _CREDENTIALS[:2] if not environment.get(name)]
+        missing = [name for name in CREDENTIALS if not environment.get(name)]
         if missing:
-            raise InputError(f"S3 credentials: environment variable not set: {', '.join(missing)}")
-        for name in _CREDENTIALS:
+            names = ", ".join(f"{name}{_misspelt(name, environment)}" for name in missing)
+            raise InputError(f"S3 credentials: environment variable not set: {names}")
+        for name in (*CREDENTIALS, "AWS_SESSION_TOKEN"):
             if re.search(r"\s", environment.get(name, "")):  # such as the line break of a carelessly made secret
                 raise InputError("contains white space or a line break", at=name)
-        endpoint = environment.get("S3_ENDPOINT") or "https://s3.amazonaws.com"
+        source = next((name for name in ENDPOINTS if environment.get(name)), ENDPOINTS[0])
+        endpoint = environment.get(source) or AMAZON
         parts = urlsplit(endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
-            raise InputError(f"S3_ENDPOINT: found {endpoint!r}, expected http://host:port or https://host:port")
+            raise InputError(f"found {endpoint!r}, expected http://host:port or https://host:port", at=source)
         amazon = parts.hostname.endswith(".amazonaws.com")
         bundle = environment.get("AWS_CA_BUNDLE") or None
         if bundle and not Path(bundle).is_file():
-            raise InputError(f"AWS_CA_BUNDLE: {bundle}: no such file")
+            raise InputError(f"{bundle}: no such file", at="AWS_CA_BUNDLE")
         style = environment.get("S3_PATH_STYLE", "").lower()
         if style not in ("", "true", "false"):
-            raise InputError(f"S3_PATH_STYLE: found {style!r}, expected true or false")
+            raise InputError(f"found {style!r}, expected true or false", at="S3_PATH_STYLE")
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
         return cls(
             endpoint=endpoint.rstrip("/"),
             region=region or (None if amazon else "us-east-1"),
             ca_bundle=bundle,
             path_style=style == "true" if style else not amazon,
-            access_key=environment["AWS_ACCESS_KEY_ID"],
-            secret_key=environment["AWS_SECRET_ACCESS_KEY"],
+            access_key=environment[CREDENTIALS[0]],
+            secret_key=environment[CREDENTIALS[1]],
             session_token=environment.get("AWS_SESSION_TOKEN") or None,
         )
+
+
+def _misspelt(name: str, environment: Mapping[str, str]) -> str:
+    """Return a hint at the variable that was set and looks as if it were meant to be ``name``."""
+    unknown = [other for other in environment if other.startswith(("AWS_", "S3_")) and other not in VARIABLES]
+    near = difflib.get_close_matches(name, unknown, 1, cutoff=0.8)
+    return f" (but {near[0]} is)" if near else ""
 
 
 class BusyError(Exception):
@@ -88,6 +115,10 @@ class BusyError(Exception):
 
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
+
+
+class NoBucketError(Exception):
+    """The server has no such bucket."""
 
 
 class Patience:
@@ -135,35 +166,60 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, HTTPError | BusyError) and not _untrusted(error)
 
 
-class _PatientPool(urllib3.PoolManager):
-    """A connection pool that repeats what met no answer. Requests are idempotent: whole objects, numbered parts."""
+class _Patient:
+    """Repeats the requests of a pool that met no answer. They are idempotent: whole objects, numbered parts."""
 
-    def __init__(self, patience: Patience, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._patience = patience
+    patience: Patience
 
-    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> urllib3.BaseHTTPResponse:  # type: ignore[override]
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> urllib3.BaseHTTPResponse:
         def request() -> urllib3.BaseHTTPResponse:
-            response = super(_PatientPool, self).urlopen(method, url, redirect=redirect, **options)
+            response: urllib3.BaseHTTPResponse = super(_Patient, self).urlopen(  # type: ignore[misc]
+                method, url, redirect=redirect, **options
+            )
             if response.status in _BUSY:
                 response.drain_conn()
                 response.release_conn()
                 raise BusyError(response.status)
             return response
 
-        return self._patience(request)
+        return self.patience(request)
+
+
+class _PatientPool(_Patient, urllib3.PoolManager):  # type: ignore[misc]
+    pass
+
+
+class _PatientProxy(_Patient, urllib3.ProxyManager):  # type: ignore[misc]
+    pass
+
+
+def _pool(endpoint: str, **settings: Any) -> _PatientPool | _PatientProxy:
+    """Return a pool of connections, through the proxy of ``HTTP(S)_PROXY`` unless ``NO_PROXY`` names the host."""
+    parts = urlsplit(endpoint)
+    proxy = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+    if not proxy:
+        return _PatientPool(**settings)
+    address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise InputError("found no URL, expected http://host:port", at=f"{parts.scheme.upper()}_PROXY")
+    login = f"{unquote(address.username)}:{unquote(address.password or '')}" if address.username else None
+    headers = urllib3.make_headers(proxy_basic_auth=login) if login else None
+    host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
+    netloc = f"{host}:{address.port}" if address.port else host
+    return _PatientProxy(f"{address.scheme}://{netloc}", proxy_headers=headers, **settings)
 
 
 def connect(settings: Settings, patience: Patience) -> Minio:
     """Return a client; nothing is sent yet."""
-    pool = _PatientPool(
-        patience,
+    pool = _pool(
+        settings.endpoint,
         timeout=urllib3.Timeout(connect=10.0, read=60.0),
         maxsize=PARALLEL,
         retries=False,
         cert_reqs="CERT_REQUIRED",
         ca_certs=settings.ca_bundle or certifi.where(),
     )
+    pool.patience = patience
     parts = urlsplit(settings.endpoint)
     client = Minio(
         parts.netloc,
@@ -192,19 +248,19 @@ def told(uri: str, bucket: str, endpoint: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MinioException, HTTPError, BusyError) as error:
+    except (MinioException, HTTPError, BusyError, NoBucketError) as error:
         raise _failure(error, uri, bucket, endpoint) from None
     except OSError as error:
-        raise ResourceError(f"{error.filename or 'local copy'}: {error.strerror or error}", at=uri) from None
+        raise ResourceError(f"its local copy: {error.strerror or error}", at=uri) from None
 
 
 def _failure(error: Exception, uri: str, bucket: str, endpoint: str) -> SkeletonAgentError:
     """Say in one line, without secrets, what a failed request means to the user."""
+    if isinstance(error, NoBucketError) or getattr(error, "code", "") == "NoSuchBucket":
+        return InputError(f"no bucket {bucket!r} at {endpoint}", at=uri)
     if isinstance(error, S3Error):
-        if error.code == "NoSuchBucket":
-            return InputError(f"no bucket {bucket!r} at {endpoint}", at=uri)
         if error.code in _REFUSED:
-            names = f"{_CREDENTIALS[0]}, {_CREDENTIALS[1]}"
+            names = ", ".join(CREDENTIALS)
             return InputError(f"{endpoint} refuses the credentials of {names} ({error.code})", at=uri)
         if error.code == "AccessDenied":
             return InputError(f"{endpoint} denies access to it with these credentials", at=uri)

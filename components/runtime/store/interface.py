@@ -42,11 +42,7 @@ class Store(Protocol):
 
 
 class Claim(Protocol):
-    """An exclusive right. It ends by ``release``, and soon after the process that has it dies."""
-
-    def held(self) -> bool:
-        """Tell whether it still stands, as far as is known here."""
-        ...
+    """An exclusive right. It ends by ``release``, or with the process that has it."""
 
     def release(self) -> None:
         """Give it back."""
@@ -54,16 +50,24 @@ class Claim(Protocol):
 
 
 class Documents(Protocol):
-    """Documents by name, such as ``answers/ab/ab12.json``. Every method raises ``InputError`` if the place fails.
+    """Documents by name, such as ``answers/ab/ab12.json``, in a folder or below ``s3://bucket/prefix``.
 
-    ``place`` is the folder or URI; ``poll_s`` is how often one may ask for news without being a burden.
+    ``place`` is the folder or URI; ``poll_s`` is how often one may ask for a claim again without being a burden.
+
+    Raises:
+        InputError: every method, if the place is wrong: no such bucket, no access.
+        UnavailableError, ResourceError: every method, if the place fails.
     """
 
     place: str
     poll_s: float
 
+    def prepare(self) -> None:
+        """Make the place if it is not there, and check it."""
+        ...
+
     def check(self) -> None:
-        """Raise ``InputError`` unless documents can be read and, as far as can be told, written."""
+        """Write a byte and raise unless that succeeds; a place that is gone is not made anew."""
         ...
 
     def read(self, name: str) -> bytes | None:
@@ -74,18 +78,13 @@ class Documents(Protocol):
         """Write a document; readers see the old one or the new one, whole."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Remove a document if it is there."""
-        ...
-
-    def names(self, folder: str) -> list[str]:
-        """Return the last parts of the names directly below ``folder``, sorted."""
-        ...
-
     def append(self, name: str, line: str) -> None:
         """Add a line to a log; lines of concurrent writers do not mix."""
         ...
 
     def claim(self, name: str) -> Claim | None:
-        """Return the exclusive right called ``name``; None while another has it."""
+        """Return the exclusive right called ``name``; None while another has it.
+
+        It excludes other threads of this process and, in a folder, other processes.
+        """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.contracts.artifact import MANIFEST, staged
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError, SkeletonAgentError
 from components.runtime.store.interface import Claim
 
 
@@ -38,10 +39,15 @@ class LocalStore:
             with staged(target) as scratch:
                 shutil.copytree(source, scratch, dirs_exist_ok=True)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f".{target.name}.part")
-            shutil.copyfile(source, part)
-            part.replace(target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, part)
+                part.replace(target)
+            except OSError as error:
+                with suppress(OSError):
+                    part.unlink(missing_ok=True)
+                raise write_failure(error, uri) from None
 
     def remove(self, uri: str) -> None:
         (Path(uri) / MANIFEST).unlink(missing_ok=True)
@@ -58,43 +64,46 @@ class LocalDocuments:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known: os.stat_result | None = None
         self.place = str(folder)
 
-    def check(self) -> None:
-        """Make the folder, and see whether it can be written."""
+    def prepare(self) -> None:
         with self._telling():
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, probe = tempfile.mkstemp(dir=self._folder, suffix=".part")
-            os.close(descriptor)
-            Path(probe).unlink()
+            self._known = self._folder.stat()
+        self.check()
+
+    def check(self) -> None:
+        with self._telling():
+            descriptor, probe = tempfile.mkstemp(dir=self._file("check").parent, prefix=".", suffix=".part")
+            try:
+                os.write(descriptor, b"\n")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                Path(probe).unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes | None:
         with self._telling():
             try:
                 return (self._folder / name).read_bytes()
             except FileNotFoundError:
+                self._file(name)  # raises where all of it is gone
                 return None
 
     def write(self, name: str, content: bytes) -> None:
         with self._telling():
             file = self._file(name)
             descriptor, part = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".part")
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(part).replace(file)
-
-    def remove(self, name: str) -> None:
-        with self._telling():
-            (self._folder / name).unlink(missing_ok=True)
-
-    def names(self, folder: str) -> list[str]:
-        with self._telling():
             try:
-                return sorted(entry.name for entry in (self._folder / folder).iterdir() if entry.name[0] != ".")
-            except FileNotFoundError:
-                return []
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                Path(part).replace(file)
+            except BaseException:
+                Path(part).unlink(missing_ok=True)
+                raise
 
     def append(self, name: str, line: str) -> None:
         with self._telling():
@@ -120,6 +129,8 @@ class LocalDocuments:
 
     def _file(self, name: str) -> Path:
         """Return where a document lies and make the folders on the way, but never the root: it may be unmounted."""
+        if self._known and not os.path.samestat(self._folder.stat(), self._known):
+            raise OSError(errno.ESTALE, "another folder is there now; was it unmounted?")
         file = self._folder / name
         for parent in reversed(Path(name).parents[:-1]):
             (self._folder / parent).mkdir(exist_ok=True)
@@ -130,16 +141,19 @@ class LocalDocuments:
         try:
             yield
         except OSError as error:
-            raise InputError(f"{error.strerror}", at=self.place) from None
+            raise write_failure(error, self.place) from None
+
+
+def write_failure(error: OSError, at: str) -> SkeletonAgentError:
+    """Say what an operation on a folder failed with: this machine lacks something, or the path is wrong."""
+    wrong = error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+    return (InputError if wrong else ResourceError)(f"{error.strerror or error}", at=at)
 
 
 class _Lock:
     def __init__(self, descriptor: int, file: Path) -> None:
         self._descriptor = descriptor
         self._file = file
-
-    def held(self) -> bool:
-        return True
 
     def release(self) -> None:
         with suppress(OSError):  # the file is nothing without its lock

@@ -98,9 +98,9 @@ class S3Store:
             return _head(bucket, place) is not None or bucket.stat(place.key) is not None
 
     def check(self, uri: str) -> None:
-        """Raise ``InputError`` unless the server can be reached, takes the credentials and has the bucket."""
+        """Raise unless the server can be reached, takes the credentials and has the bucket."""
         with self._bucket(uri, min(CHECK_PATIENCE_S, self._seconds)) as (place, bucket):
-            _head(bucket, place)
+            bucket.expect(f"{place.key}/{MANIFEST}")
 
     def fetch(self, uri: str, into: Path) -> Path:
         """Copy an artifact or a file into a new directory below ``into`` and check its bytes.
@@ -135,6 +135,7 @@ class S3Store:
                 server cannot be used.
         """
         with self._bucket(uri, self._seconds) as (place, bucket):
+            bucket.expect(f"{place.key}/{MANIFEST}")
             if source.is_dir():
                 self._publish_artifact(source, bucket, place)
             elif _head(bucket, place) is not None:
@@ -147,7 +148,7 @@ class S3Store:
         """Take away an artifact, its manifest first, and what dead writers of it left."""
         with self._bucket(uri, self._seconds) as (place, bucket):
             bucket.client.remove_object(place.bucket, f"{place.key}/{MANIFEST}")
-            listed = bucket.client.list_objects(place.bucket, f"{place.key}/files-", recursive=True)
+            listed = bucket.objects(f"{place.key}/files-")
             names = [(found.object_name or "").removeprefix(f"{place.key}/") for found in listed]
             _remove(bucket, place, [name for name in names if re.match(_FOLDERS, name)])
 
@@ -210,7 +211,7 @@ class S3Store:
 def _find(bucket: Bucket, place: Place) -> _Head | Object:
     found = _head(bucket, place) or bucket.stat(place.key)
     if found is None:
-        unfinished = any(bucket.client.list_objects(place.bucket, f"{place.key}/"))
+        unfinished = any(bucket.objects(f"{place.key}/"))
         reason = f"unfinished, or no artifact: {MANIFEST} is missing" if unfinished else "no such file or artifact"
         raise InputError(f"{reason}", at=place.uri)
     return found
@@ -247,7 +248,7 @@ def _abandoned(bucket: Bucket, place: Place, current: str) -> list[str]:
     """Name the objects of uploads that died long ago, relative to the prefix."""
     folders: dict[str, list[str]] = {}
     newest: dict[str, datetime] = {}
-    for found in bucket.client.list_objects(bucket.name, f"{place.key}/files-", recursive=True):
+    for found in bucket.objects(f"{place.key}/files-"):
         name = (found.object_name or "").removeprefix(f"{place.key}/")
         folder = name.partition("/")[0] + "/"
         if not re.fullmatch(_FOLDERS, folder):

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from minio import Minio
+from minio.datatypes import Object as ListedObject
 from minio.error import InvalidResponseError, S3Error
 
 from components.contracts.artifact import sha256_file
-from components.contracts.errors import InputError
-from components.runtime.store.connection import PARALLEL, Patience
+from components.contracts.errors import DamagedError, InputError
+from components.runtime.store.connection import PARALLEL, NoBucketError, Patience
 
 PART = 16 << 20
 """Bytes of one part of an upload or one range of a download; longer objects go in several at once."""
 MB = 10**6
+
+LONGEST = 64 << 20
+"""Bytes of an object that is read into memory."""
 
 _MAX_PARTS = 10_000  # S3's limit
 _CHUNK = 1 << 20
@@ -87,6 +91,26 @@ class Bucket:
         self.name = name
         self._patience = patience
 
+    def expect(self, key: str) -> None:
+        """Raise ``NoBucketError`` unless the bucket is there: some servers make a missing one at the first write.
+
+        An object, whether it is there or not, is asked for first: only a GET is answered with what is wrong.
+        """
+        self.read(key)
+        if not self.client.bucket_exists(self.name):
+            raise NoBucketError
+
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
+        """Yield the objects whose keys begin with ``prefix``, whatever their depth.
+
+        What stands for a folder only is left out: some servers list a prefix whose objects were all removed, also
+        as its own child, and some programs write an empty object whose key ends with a slash.
+        """
+        for found in self.client.list_objects(self.name, prefix, recursive=True):
+            name = found.object_name or ""
+            if not found.is_dir and not name.endswith("/"):
+                yield found
+
     def stat(self, key: str) -> Object | None:
         """Return what the server says of an object; None if there is none."""
         try:
@@ -107,7 +131,10 @@ class Bucket:
             try:
                 if "etag" not in headers:
                     raise InvalidResponseError(response.status, headers.get("content-type"), None)
-                return response.read(), headers
+                content = response.read(LONGEST + 1)
+                if len(content) > LONGEST:
+                    raise DamagedError(f"longer than {LONGEST} bytes, which no such object is", at=key)
+                return content, headers
             finally:
                 response.close()
                 response.release_conn()

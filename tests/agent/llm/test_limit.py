@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY, Gauge
 
 from components.agent.llm.chat import ChatProvider
 from components.agent.llm.limit import FIRST, Limit
+from components.agent.metrics import OTHER
 from components.agent.providers import Question, Reply, StoppedError, Unobserved
 from components.contracts.config import AgentConfig
 
@@ -85,7 +86,7 @@ class TestEndpoints:
         def one_at_a_time(request: dict[str, Any]) -> Response:
             with counter:
                 time.sleep(0.1)
-                sizes.append(REGISTRY.get_sample_value("skeletonagent_llm_limit", {"model": "slow"}))
+                sizes.append(REGISTRY.get_sample_value("skeletonagent_llm_limit", {"model": OTHER}))
             return good()(request)
 
         endpoint.default = one_at_a_time
@@ -95,7 +96,7 @@ class TestEndpoints:
         print(f"{len(endpoint.requests) - len(asked)} of {len(endpoint.requests)} requests in vain, limits {sizes}")
         assert len(endpoint.requests) < 2 * len(asked)
         assert max(sizes) <= MOST
-        assert REGISTRY.get_sample_value("skeletonagent_llm_limit", {"model": "slow"}) == pytest.approx(0)
+        assert REGISTRY.get_sample_value("skeletonagent_llm_limit", {"model": OTHER}) == pytest.approx(0)
 
     @pytest.mark.parametrize("status", [429, 503])
     def test_one_that_refuses_more_than_it_bears_is_sent_fewer(self, endpoint: Endpoint, status: int) -> None:

@@ -7,14 +7,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import urllib3
+import uvicorn
+from agent_helpers import Response, good
 
+from components.agent.service.app import make_app
+from components.agent.service.connections import LimitedProtocol
+from components.agent.service.intake import Policy
+from components.agent.service.jobs import Jobs
+from components.agent.service.memory import Memory
 from components.agent.service.messages import ENDED, ROUNDS, RoundRequest, RoundStatus, pack
+from components.agent.service.results import Results
 from components.contracts.config import AgentStage
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,6 +60,14 @@ class Service:
             self.process = subprocess.Popen([*command, *self.options], cwd=ROOT, env=environment, stderr=log)
         until(self._listens)
         return self
+
+    def __enter__(self) -> Service:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        assert "traceback" not in self.log.read_text().casefold()
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -108,6 +127,39 @@ class Service:
         """Return the sum of a metric over its labels."""
         lines = self.call("GET", "/metrics").data.decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.partition(" ")[0].partition("{")[0] == name)
+
+
+@contextmanager
+def in_this_process(results: Results, memory: Memory, policy: Policy, *, slots: int = 2) -> Iterator[str]:
+    """Serve with the parts given, in a thread; hand out the URL."""
+    app = make_app(results, Jobs(results, memory, slots), policy, token=TOKEN, max_bytes=1_000_000)
+    config = uvicorn.Config(app, port=0, http=LimitedProtocol, ws="none", log_config=None, access_log=False)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
+@dataclass
+class Gate:
+    """Holds questions to an LLM until it is opened: ``gate.behaviour`` for an endpoint's script."""
+
+    opened: threading.Event = field(default_factory=threading.Event)
+    came: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def behaviour(self, request: dict[str, Any]) -> Response:
+        self.came.release()
+        assert self.opened.wait(PATIENCE_S)
+        return good()(request)
+
+    def arrived(self, count: int = 1) -> None:
+        """Wait until so many questions more have come."""
+        for _ in range(count):
+            assert self.came.acquire(timeout=PATIENCE_S)
 
 
 def until(condition: Any, every_s: float = 0.05) -> None:

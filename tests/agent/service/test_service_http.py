@@ -21,7 +21,7 @@ from components.agent.rounds import make_round
 from components.agent.service.client import ServiceClient
 from components.agent.service.messages import ROUNDS
 from components.contracts.artifact import digest
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, UnavailableError
 
 pytestmark = pytest.mark.xdist_group("agent service")
 MEGABYTE = 10**6
@@ -65,7 +65,7 @@ class TestRounds:
         first = service.submit(body)
         done = service.ended(first.id)
         assert (done.state, done.id, done.error) == ("done", first.id, "")
-        assert Path(done.result, "manifest.json").is_file()
+        assert Path(service.store, done.result, "manifest.json").is_file()
         spaced = json.dumps(json.loads(body), indent=3).encode()
         assert service.submit(spaced) == done
         assert service.submit(request_of(scene.stage(min_count=8))).id != first.id
@@ -89,7 +89,7 @@ class TestRounds:
         for state, confusion in list(zip(states, confusions, strict=True))[::10]:
             files = json.loads(service.call("GET", f"{ROUNDS}/{state.id}/result").data)["files"]
             assert set(files) == {"constraints.json", "manifest.json", "plan.json", "text.npy"}
-            manifest = json.loads((Path(state.result) / "manifest.json").read_text())
+            manifest = json.loads((Path(service.store, state.result) / "manifest.json").read_text())
             assert manifest["made_from"]["confusion"] == digest(confusion)
 
 
@@ -182,7 +182,7 @@ class TestClient:
         assert "secret" not in str(error.value)
 
     def test_a_service_that_does_not_answer_is_one_line(self, scene: Scene) -> None:
-        with pytest.raises(InputError, match=r"^http://127.0.0.1:9: the agent service does not answer: "):
+        with pytest.raises(UnavailableError, match=r"^http://127.0.0.1:9: the agent service does not answer: "):
             ServiceClient("http://127.0.0.1:9", patience_s=0.5).run_round(Round(scene.stage()), scene.root / "c")
         assert not (scene.root / "c").exists()
 

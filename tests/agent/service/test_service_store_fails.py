@@ -1,263 +1,153 @@
-"""The service while its store fails or holds what cannot be made out: nothing is paid for twice, nothing is stuck."""
+"""The service while its store fails: nothing is asked that could not be remembered, nothing is paid for twice."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from agent_helpers import NW_UCLA, Endpoint, Scene
-from service_process import TOKEN, Service, until
+from service_process import TOKEN, Gate, Service, in_this_process, request_of, until
 
-from components.agent.round import Round
-from components.agent.service.app import make_app
-from components.agent.service.book import Book
-from components.agent.service.client import TIMES_LOST, ServiceClient, _GoneError
-from components.agent.service.intake import accept
-from components.agent.service.messages import RoundRequest, RoundStatus
-from components.agent.service.worker import Workers
-from components.contracts.errors import InputError
-from components.runtime.store.documents_s3 import S3Documents
+from components.agent.service.intake import Policy
+from components.agent.service.memory import Memory
+from components.agent.service.messages import ROUNDS, RoundStatus
+from components.agent.service.results import Results
+from components.contracts.errors import InputError, ResourceError, UnavailableError
+from components.runtime.store import LocalDocuments
 
 pytestmark = pytest.mark.xdist_group("agent service")
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SKELETONAGENT_AGENT_TOKEN", TOKEN)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+@dataclass
+class Parts:
+    """A service in this process, and the parts whose failing is tried."""
+
+    url: str
+    results: Results
+    documents: LocalDocuments
+
+    def submit(self, body: bytes) -> RoundStatus:
+        return self._call("POST", ROUNDS, body)
+
+    def ended(self, job: str) -> RoundStatus:
+        until(lambda: self._call("GET", f"{ROUNDS}/{job}").state in ("done", "failed"))
+        return self._call("GET", f"{ROUNDS}/{job}")
+
+    def _call(self, method: str, path: str, body: bytes | None = None) -> RoundStatus:
+        answer = urllib3.request(method, self.url + path, body=body, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert answer.status < 300, answer.data
+        return RoundStatus.model_validate_json(answer.data)
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Book:
-    made = Book(str(tmp_path / "store"))
-    made.check()
-    return made
+def parts(fresh: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parts]:
+    monkeypatch.setattr("components.agent.service.jobs.RETRY_S", 0.01)
+    results, documents = Results(str(tmp_path / "store")), LocalDocuments(tmp_path / "store" / "llm")
+    results.prepare()
+    documents.prepare()
+    with in_this_process(results, Memory(documents), Policy((fresh.url,))) as url:
+        yield Parts(url, results, documents)
 
 
-def request_for(scene: Scene, endpoint: Endpoint) -> RoundRequest:
-    return RoundRequest(stage=scene.stage(provider="openai", base_url=endpoint.url))
-
-
-def submitted(book: Book, request: RoundRequest, endpoint: Endpoint) -> str:
-    return book.submit(*accept(request, (endpoint.url,))).id
-
-
-def state_of(book: Book, job: str) -> str:
-    status = book.status(job)
-    return status.state if status else "unknown"
-
-
-@contextmanager
-def working(book: Book, endpoint: Endpoint) -> Iterator[Workers]:
-    workers = Workers(book, 2, (endpoint.url,))
-    workers.start()
-    yield workers
-    workers.stop(5)
-
-
-def failing(times: int, action: Callable[..., Any]) -> Callable[..., Any]:
+def failing(times: int, action: Callable[..., Any], error: Exception) -> Callable[..., Any]:
     """Fail so many times before acting."""
     left = iter(range(times))
 
     def act(*arguments: Any) -> Any:
         if next(left, None) is not None:
-            raise InputError("store: No space left on device")
+            raise error
         return action(*arguments)
 
     return act
 
 
-class TestAStoreThatFails:
-    def test_a_result_that_cannot_be_stored_is_kept_and_not_paid_for_again(
-        self, book: Book, scene: Scene, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        job = submitted(book, request_for(scene, endpoint), endpoint)
-        monkeypatch.setattr(book, "publish", failing(3, book.publish))
-        monkeypatch.setattr(book.memory, "write", failing(1000, book.memory.write))  # answers are lost too
-        with working(book, endpoint):
-            until(lambda: state_of(book, job) == "done")
-        assert len(endpoint.requests) == len(NW_UCLA)
-
-    def test_nothing_is_asked_while_nothing_can_be_written(
-        self, book: Book, scene: Scene, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        job = submitted(book, request_for(scene, endpoint), endpoint)
-        write, tried = book.write, 0
-
-        def full(status: RoundStatus) -> None:
-            nonlocal tried
-            tried += 1
-            if tried <= 3:
-                assert not endpoint.requests
-                raise InputError("store: No space left on device")
-            write(status)
-
-        monkeypatch.setattr(book, "write", full)
-        with working(book, endpoint):
-            until(lambda: state_of(book, job) == "done")
-        assert len(endpoint.requests) == len(NW_UCLA)
-
-    def test_a_job_whose_end_could_not_be_written_is_not_held_for_ever(
-        self, book: Book, scene: Scene, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        job = submitted(book, request_for(scene, endpoint), endpoint)
-        write = book.write
-        done = failing(1, write)
-        monkeypatch.setattr(book, "write", lambda status: (done if status.state == "done" else write)(status))
-        with working(book, endpoint):
-            until(lambda: state_of(book, job) == "done")
-        assert not book.open_jobs()
-        assert len(endpoint.requests) == len(NW_UCLA)
-
-    def test_an_outage_is_not_held_against_the_request(
-        self, book: Book, scene: Scene, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        job = submitted(book, request_for(scene, endpoint), endpoint)
-        monkeypatch.setattr(book.memory, "check", failing(1, book.memory.check))
-        monkeypatch.setattr(book, "check", failing(1, book.check))
-        with working(book, endpoint):
-            until(lambda: state_of(book, job) in ("done", "failed"))
-        assert state_of(book, job) == "done"
+FULL = ResourceError("No space left on device", at="/store")
+GONE = UnavailableError("cannot be reached", at="s3://bucket/agent")
 
 
-class TestWhatCannotBeMadeOut:
-    def test_a_damaged_status_blocks_no_other_job_and_is_made_good(
-        self, book: Book, scene: Scene, endpoint: Endpoint, tmp_path: Path
-    ) -> None:
-        request = request_for(scene, endpoint)
-        damaged = submitted(book, request, endpoint)
-        (tmp_path / "store" / "rounds" / damaged / "status.json").write_text("{")
-        assert book.status(damaged) is None
-        with working(book, endpoint):
-            until(lambda: state_of(book, damaged) == "done")
-
-    def test_a_damaged_request_fails_until_it_is_made_again(
-        self, book: Book, scene: Scene, endpoint: Endpoint, tmp_path: Path
-    ) -> None:
-        request = request_for(scene, endpoint)
-        job = submitted(book, request, endpoint)
-        (tmp_path / "store" / "rounds" / job / "request.json").write_text("{")
-        with working(book, endpoint):
-            until(lambda: state_of(book, job) == "failed")
-            found = book.status(job)
-            assert found and "request.json: damaged" in found.error
-            submitted(book, request, endpoint)
-            until(lambda: state_of(book, job) == "done")
-
-
-def test_a_job_that_is_asked_for_again_while_it_ends_is_open(
-    book: Book, scene: Scene, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [FULL, GONE, InputError("denies access", at="s3://bucket/agent")])
+@pytest.mark.parametrize("part", ["publish", "check", "write", "read", "claim"])
+def test_whatever_fails_for_a_while_costs_time_only(
+    parts: Parts, fresh: Endpoint, scene: Scene, monkeypatch: pytest.MonkeyPatch, part: str, error: Exception
 ) -> None:
-    request = request_for(scene, endpoint)
-    job = submitted(book, request, endpoint)
-    status = book.status(job)
-    assert status
-    remove = book._documents.remove
-
-    def after_another_replica(name: str) -> None:
-        if name.startswith("open/"):
-            assert submitted(Book(book._store), request, endpoint) == job
-        remove(name)
-
-    monkeypatch.setattr(book._documents, "remove", after_another_replica)
-    book.write(status.model_copy(update={"state": "cancelled"}))
-    assert (state_of(book, job), book.open_jobs()) == ("queued", [job])
+    of = parts.results if part in ("publish", "check") else parts.documents
+    monkeypatch.setattr(of, part, failing(3, getattr(of, part), error))
+    job = parts.submit(request_of(scene.stage(provider="openai", base_url=fresh.url))).id
+    assert parts.ended(job).state == "done"
+    assert Counter(name for name, _, _ in fresh.requests) == dict.fromkeys(NW_UCLA, 1)
 
 
-def test_a_job_that_is_taken_while_the_service_ends_asks_nothing(book: Book, scene: Scene, endpoint: Endpoint) -> None:
-    job = submitted(book, request_for(scene, endpoint), endpoint)
-    workers = Workers(book, 2, (endpoint.url,))
-    workers.stop(0)
-    claim = book.claim(job)
-    assert claim
-    workers._take(job, claim)
-    until(lambda: (free := book.claim(job)) and (free.release() or True))
-    assert state_of(book, job) == "queued"
-    assert not endpoint.requests
+def test_nothing_is_asked_while_nothing_can_be_written(
+    parts: Parts, fresh: Endpoint, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    check = parts.results.check
+
+    def full() -> None:
+        nonlocal tried
+        tried += 1
+        if tried <= 3:
+            assert not fresh.requests
+            raise FULL
+        check()
+
+    monkeypatch.setattr(parts.results, "check", full)
+    job = parts.submit(request_of(scene.stage(provider="openai", base_url=fresh.url))).id
+    assert parts.ended(job).state == "done"
+    assert len(fresh.requests) == len(NW_UCLA)
 
 
-def test_a_service_that_looks_for_no_jobs_any_more_says_so(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever stops that thread is a defect; a probe then has the process replaced."""
-    app = make_app(book, (), token=TOKEN, slots=1, max_bytes=1000)
-
-    async def status() -> int:
-        sent: list[MutableMapping[str, Any]] = []
-
-        async def receive() -> MutableMapping[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
-
-        scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [], "query_string": b""}
-        await app({**scope, "http_version": "1.1", "scheme": "http"}, receive, send)
-        return int(sent[0]["status"])
-
-    assert asyncio.run(status()) == 503  # nothing has started to look
-
-    workers = Workers(book, 1, ())
-    monkeypatch.setattr(book, "open_jobs", lambda: 1 / 0)
-    monkeypatch.setattr("threading.excepthook", lambda arguments: None)
-    workers.start()
-    until(lambda: not workers.lives())
+def test_a_damaged_result_is_made_again(parts: Parts, fresh: Endpoint, scene: Scene) -> None:
+    body = request_of(scene.stage(provider="openai", base_url=fresh.url))
+    job = parts.submit(body).id
+    made = Path(parts.results.place, parts.ended(job).result)
+    (made / "constraints.json").write_text("{")
+    assert parts.results.find(job) is None
 
 
-def test_replicas_that_share_no_store_are_found_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    posted = 0
-
-    def forgetful(self: ServiceClient, method: str, path: str, body: bytes | None) -> bytes:
-        nonlocal posted
-        if method == "GET":
-            raise _GoneError
-        posted += 1
-        return RoundStatus(id="0" * 64, state="queued").model_dump_json().encode()
-
-    monkeypatch.setattr(ServiceClient, "_send", forgetful)
-    with pytest.raises(InputError, match="did not know it: do replicas share a store"):
-        ServiceClient("http://service", poll_s=0.01).run_round(Round(scene.stage()), scene.root / "c")
-    assert posted == TIMES_LOST
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("service")
-    running = Service(str(folder / "store"), folder, (), {"OPENAI_API_KEY": ""}).start()
-    yield running
-    assert running.stop() == 0
-
-
-class TestStrangers:
-    def test_a_stranger_cannot_fill_the_metrics_with_methods(self, service: Service) -> None:
-        for number in range(3):
-            assert service.call(f"FOO{number}", "/healthz", token=None).status == 405
-        metrics = service.call("GET", "/metrics").data.decode()
-        assert "FOO" not in metrics
-        assert 'method="other"' in metrics
-
-    def test_a_stranger_has_no_body_read(self, service: Service) -> None:
-        host, port = service.url.removeprefix("http://").split(":")
-        for path, status in (("/healthz", b"405"), ("/v1/rounds", b"401")):
-            with socket.create_connection((host, int(port)), timeout=30) as stranger:
-                head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n"
-                stranger.sendall(head.encode())
-                assert stranger.recv(100).split()[1] == status
+def test_a_disk_that_fills_in_mid_round_stops_the_asking_until_there_is_room(
+    fresh: Endpoint, small_disk: Path, tmp_path: Path, scene: Scene, gate: Gate
+) -> None:
+    stage = scene.stage(classes=NW_UCLA[:4], provider="openai", base_url=fresh.url, concurrency=1)
+    fresh.script[NW_UCLA[1]] = [gate.behaviour]
+    with Service(str(small_disk / "s"), tmp_path, ("--base-url", fresh.url)) as service:
+        job = service.submit(request_of(stage)).id
+        gate.arrived()
+        with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space left"):
+            while True:
+                filler.write(bytes(4096))
+        gate.opened.set()
+        until(lambda: any("nothing is asked" in line["message"] for line in service.lines()))
+        ready = service.call("GET", "/readyz?part=store")
+        assert (ready.status, ready.json()["store"]) == (503, "No space left on device")
+        assert ready.headers["Retry-After"]
+        refused = service.call("POST", ROUNDS, request_of(scene.stage(min_count=3)))
+        assert refused.status in (202, 503, 507) and str(small_disk) not in refused.data.decode()
+        assert [name for name, _, _ in fresh.requests] == list(NW_UCLA[:2])
+        assert not [*small_disk.rglob("*.part")]
+        (small_disk / "filler").unlink()
+        assert service.ended(job).state == "done"
+    assert Counter(name for name, _, _ in fresh.requests) == dict.fromkeys(NW_UCLA[:4], 1)
 
 
-def test_a_claim_whose_release_failed_is_given_back_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    objects: dict[str, bytes] = {}
-    documents = S3Documents("s3://bucket/d", settle_s=0.01, beat_s=0.05, dead_s=60)
-    monkeypatch.setattr(documents, "read", objects.get)
-    monkeypatch.setattr(documents, "write", objects.__setitem__)
-    monkeypatch.setattr(documents, "remove", failing(2, lambda name: objects.pop(name, None)))
-    claim = documents.claim("job")
-    assert claim and documents.claim("job") is None
-    with pytest.raises(InputError):
-        claim.release()
-    until(lambda: documents.claim("job"))
+def test_a_folder_that_is_unmounted_is_not_made_anew(fresh: Endpoint, tmp_path: Path, scene: Scene, gate: Gate) -> None:
+    stage = scene.stage(provider="openai", base_url=fresh.url, concurrency=1)
+    fresh.script[NW_UCLA[2]] = [gate.behaviour]
+    folder, elsewhere = tmp_path / "s", tmp_path / "elsewhere"
+    with Service(str(folder), tmp_path, ("--base-url", fresh.url)) as service:
+        job = service.submit(request_of(stage)).id
+        gate.arrived()
+        folder.rename(elsewhere)
+        gate.opened.set()
+        until(lambda: any("nothing is asked" in line["message"] for line in service.lines()))
+        assert service.call("GET", "/readyz?part=store").status == 503
+        assert not folder.exists()
+        assert len(fresh.requests) == 3
+        elsewhere.rename(folder)
+        assert service.ended(job).state == "done"
+    assert Counter(name for name, _, _ in fresh.requests) == dict.fromkeys(NW_UCLA, 1)

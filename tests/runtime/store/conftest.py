@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dropping_proxy import DroppingProxy
+from made_trees import BUCKET
 from minio import Minio
 from swift_server import ServerUnavailableError, SwiftServer, install
 
 ROOT = Path(__file__).resolve().parents[3]
-BUCKET = "experiments"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,13 +22,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("s3"))
 
 
+def started(programs: Path, root: Path) -> SwiftServer:
+    server = SwiftServer(programs, root)
+    server.prepare()
+    server.start()
+    return server
+
+
 @pytest.fixture(scope="session")
 def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwiftServer]:
     """The running server."""
     try:
-        server = SwiftServer(install(ROOT / "build" / "s3-server"), tmp_path_factory.mktemp("swift"))
-        server.prepare()
-        server.start()
+        programs = install(ROOT / "build" / "s3-server")
+        try:
+            server = started(programs, tmp_path_factory.mktemp("swift"))
+        except ServerUnavailableError:  # its ports are in its configuration: somebody may have taken one since
+            server = started(programs, tmp_path_factory.mktemp("swift"))
     except ServerUnavailableError as error:
         pytest.skip(f"no S3 server: {error}")
     yield server
@@ -57,6 +67,14 @@ def environment(swift: SwiftServer, client: Minio, monkeypatch: pytest.MonkeyPat
 def prefix(environment: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """A place in the bucket that is this test's own."""
     return f"s3://{BUCKET}/{request.node.name}"
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """The URL of a port at which nobody listens, and which nobody else gets meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ class DroppingProxy:
         self.cuts = 0
         self.passed = 0
         self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     @property
     def endpoint(self) -> str:
@@ -43,7 +44,9 @@ class DroppingProxy:
 
     def close(self) -> None:
         """Accept no more connections."""
+        self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who waits for a connection
         self._listener.close()
+        self._accepting.join()
 
     def _accept(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from minio import Minio
 from components.contracts.artifact import Schema, digest, seal, verify
 
 SCHEMA = Schema("made", 1, 0)
+BUCKET = "experiments"
 
 
 def make_tree(path: Path, files: Mapping[str, bytes]) -> Path:

@@ -15,7 +15,7 @@ from minio import Minio
 from pickles import content, dump, write_experiment
 from rich.console import Console
 from small_experiment import write_inputs
-from swift_server import SwiftServer, free_ports
+from swift_server import SwiftServer
 
 from components.contracts import checkpoint, confusion, constraints, dataset, report, scores
 from components.contracts.artifact import digest
@@ -76,20 +76,19 @@ def test_all_stages_meet_in_the_bucket_only(repository: Path, prefix: str, swift
 
 
 def test_mistakes_are_one_line_before_any_work(
-    repository: Path, prefix: str, experiment: Path, client: Minio, swift: SwiftServer, tmp_path: Path
+    repository: Path, prefix: str, experiment: Path, client: Minio, swift: SwiftServer, tmp_path: Path, nobody: str
 ) -> None:
     (tmp_path / "text.pkl").write_text("not a pickle")
     store_for(prefix).publish(tmp_path / "text.pkl", f"{prefix}/text.pkl")
     good, output = dump(tmp_path / "in.pkl", content()), f"{prefix}/dataset"
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
-    cases: list[tuple[object, str, dict[str, str], str]] = [
-        (f"{prefix}/text.pkl", output, {}, f"{prefix}/text.pkl: not an acceptable pickle"),
-        (good, output, {"AWS_SECRET_ACCESS_KEY": "geheim-1234567890"}, "refuses the credentials"),
-        (good, output, {"S3_ENDPOINT": nobody}, f"{output}: {nobody} cannot be reached: Connection refused"),
+    cases: list[tuple[object, str, dict[str, str], int, str]] = [
+        (f"{prefix}/text.pkl", output, {}, 2, f"{prefix}/text.pkl: not an acceptable pickle"),
+        (good, output, {"AWS_SECRET_ACCESS_KEY": "geheim-1234567890"}, 2, "refuses the credentials"),
+        (good, output, {"S3_ENDPOINT": nobody}, 75, f"{output}: {nobody} cannot be reached: Connection refused"),
     ]
-    for source, target, changes, expected in cases:
+    for source, target, changes, status, expected in cases:
         done = call(repository, "preprocess", source, "-c", experiment, "-o", target, **changes)
-        assert done.returncode == 2 and done.stdout == ""
+        assert done.returncode == status and done.stdout == ""
         lines = done.stderr.splitlines()
         assert len(lines) == 1 and lines[0].startswith("error: ") and expected in lines[0]
         assert swift.secret_key not in lines[0] and "geheim" not in lines[0]

@@ -18,7 +18,7 @@ from minio import Minio
 from swift_server import SwiftServer
 
 from components.contracts.artifact import digest
-from components.contracts.errors import InputError
+from components.contracts.errors import UnavailableError
 from components.runtime.store import store_for, transfer
 from components.runtime.store.s3 import S3Store
 
@@ -52,7 +52,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def one_line(caught: pytest.ExceptionInfo[InputError], prefix: str, proxy: DroppingProxy) -> None:
+def one_line(caught: pytest.ExceptionInfo[UnavailableError], prefix: str, proxy: DroppingProxy) -> None:
     message = str(caught.value)
     assert message.startswith(f"{prefix}: {proxy.endpoint} ") and "\n" not in message
 
@@ -75,7 +75,7 @@ class TestConnectionCut:
         self, prefix: str, old: str, new: Path, proxy: DroppingProxy, tmp_path: Path, after: int
     ) -> None:
         proxy.cut(after=after, times=FOR_EVER)
-        with pytest.raises(InputError, match="cannot be reached") as caught:
+        with pytest.raises(UnavailableError, match="cannot be reached") as caught:
             S3Store(patience=1).publish(new, prefix)
         one_line(caught, prefix, proxy)
         proxy.cut(after=0, times=0)
@@ -84,7 +84,7 @@ class TestConnectionCut:
     def test_for_ever_during_a_download(self, prefix: str, new: Path, proxy: DroppingProxy, tmp_path: Path) -> None:
         store_for(prefix).publish(new, prefix)
         proxy.cut(after=3_000_000, times=FOR_EVER)
-        with pytest.raises(InputError, match="cannot be reached") as caught:
+        with pytest.raises(UnavailableError, match="cannot be reached") as caught:
             S3Store(patience=1).fetch(prefix, tmp_path / "into")
         one_line(caught, prefix, proxy)
 
@@ -100,7 +100,7 @@ class TestConnectionCut:
             original(self, upload, *arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(transfer.Bucket, "put_file", cut_then_put)
-        with pytest.raises(InputError):
+        with pytest.raises(UnavailableError):
             S3Store(patience=0.5).publish(new, prefix)
         proxy.cut(after=0, times=0)
         assert verified_digest(store_for(prefix).fetch(prefix, tmp_path / "into")) in {old, digest(new)}
@@ -109,13 +109,13 @@ class TestConnectionCut:
 class TestServerKilled:
     """The server dies of SIGKILL in the middle of an upload."""
 
-    def upload(self, store: S3Store, new: Path, prefix: str) -> tuple[threading.Thread, list[InputError]]:
-        failures: list[InputError] = []
+    def upload(self, store: S3Store, new: Path, prefix: str) -> tuple[threading.Thread, list[UnavailableError]]:
+        failures: list[UnavailableError] = []
 
         def work() -> None:
             try:
                 store.publish(new, prefix)
-            except InputError as error:
+            except UnavailableError as error:
                 failures.append(error)
 
         thread = threading.Thread(target=work)

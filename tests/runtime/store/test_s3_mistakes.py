@@ -9,16 +9,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import BUCKET
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dropping_proxy import DroppingProxy
-from made_trees import make_tree, verified_digest
-from swift_server import SwiftServer, free_ports
+from made_trees import BUCKET, make_tree, verified_digest
+from swift_server import SwiftServer
 
 from components.contracts.artifact import digest
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, SkeletonAgentError
 from components.runtime.store import store_for
 from components.runtime.store.connection import Settings
 from components.runtime.store.s3 import S3Store
@@ -28,7 +27,7 @@ URI = f"s3://{BUCKET}/mistakes"
 
 def refusal(uri: str, tmp_path: Path, secret: str = "") -> str:
     """Return the message of fetching, which is that of checking an output too, if the place can be used at all."""
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(SkeletonAgentError) as caught:
         S3Store(patience=0.5).fetch(uri, tmp_path)
     message = str(caught.value)
     assert "\n" not in message
@@ -81,10 +80,9 @@ def test_a_place_that_can_be_used_passes_the_check(environment: pytest.MonkeyPat
     store_for(URI).check(URI)
 
 
-def test_an_endpoint_where_nobody_listens(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{free_ports(1)[0]}"
-    environment.setenv("S3_ENDPOINT", endpoint)
-    assert refusal(URI, tmp_path) == f"{URI}: {endpoint} cannot be reached: Connection refused"
+def test_an_endpoint_where_nobody_listens(environment: pytest.MonkeyPatch, tmp_path: Path, nobody: str) -> None:
+    environment.setenv("S3_ENDPOINT", nobody)
+    assert refusal(URI, tmp_path) == f"{URI}: {nobody} cannot be reached: Connection refused"
 
 
 def test_an_endpoint_with_no_address(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

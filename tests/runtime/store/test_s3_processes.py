@@ -43,4 +43,4 @@ def test_two_processes_of_a_node_share_one_copy(
     done = two_processes(repository, *given[:4], "--constraints", f"{prefix}/none", "--dataset", f"{prefix}/dataset")
     assert done.returncode != 0
     said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert said == [f"error: process 0 of 2: {prefix}/none: no such file or artifact"], done.stderr
+    assert said == [f"error: {prefix}/none: no such file or artifact (process 0 of 2)"], done.stderr

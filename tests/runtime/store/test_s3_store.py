@@ -10,9 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import BUCKET
 from made_artifacts import KINDS, Kind
-from made_trees import keys, make_tree, noise, verified_digest
+from made_trees import BUCKET, keys, make_tree, noise, verified_digest
 from minio import Minio
 
 from components.contracts.artifact import MANIFEST, digest
@@ -45,8 +44,9 @@ class TestRoundTrips:
         kind.module.open(found)
         assert digest(found) == digest(tmp_path / "made")
 
-    @pytest.mark.parametrize("name", ["in.pkl", "deep/ü [x] 100%&+ y.pkl"])
-    @pytest.mark.parametrize("size", [0, 10_000, 20_000_000])
+    @pytest.mark.parametrize(
+        ("name", "size"), [("in.pkl", 0), ("deep/ü [x] 100%&+ y.pkl", 10_000), ("in.pkl", 20_000_000)]
+    )
     def test_files(self, prefix: str, tmp_path: Path, name: str, size: int) -> None:
         source = tmp_path / "source"
         source.write_bytes(noise(size))
@@ -68,13 +68,13 @@ class TestRoundTrips:
         publish(made, prefix)
         assert verified_digest(fetch(prefix, tmp_path / "into")) == digest(made)
 
-    @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.minutes)])
+    @pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.minutes)])
     def test_many_small_objects(self, prefix: str, tmp_path: Path, count: int) -> None:
         made = make_tree(tmp_path / "made", {f"{number % 7}/{number}": b"%d" % number for number in range(count)})
         publish(made, prefix)
         assert verified_digest(fetch(prefix, tmp_path / "into")) == digest(made)
 
-    @pytest.mark.parametrize("size", [200 << 20, pytest.param(1 << 30, marks=pytest.mark.minutes)])
+    @pytest.mark.parametrize("size", [40 << 20, pytest.param(1 << 30, marks=pytest.mark.minutes)])
     def test_a_large_object(self, prefix: str, tmp_path: Path, size: int) -> None:
         made = make_tree(tmp_path / "made", {"large": noise(size + 1), "small": b"s"})
         publish(made, prefix)
@@ -283,5 +283,5 @@ class TestRefusals:
     def test_damaged_manifests(self, prefix: str, client: Minio, tmp_path: Path, text: bytes) -> None:
         uri = f"s3://{BUCKET}/no-manifest"
         put(client, f"{uri}/{MANIFEST}", text)
-        with pytest.raises(InputError, match=r"^s3://\S+: damaged manifest.json"):
+        with pytest.raises(InputError, match=r"^s3://\S+: damaged manifest: "):
             fetch(uri, tmp_path / "into")

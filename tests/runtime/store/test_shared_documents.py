@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from document_checks import check_reading_listing_removing
+from document_checks import check_claims, check_reading_and_replacing
 
-from components.contracts.errors import InputError
+from components.contracts.errors import InputError, ResourceError
 from components.runtime.store import LocalDocuments, documents_at
 
 COUNT = """
@@ -28,7 +29,7 @@ DIE = """
 import os, sys
 from pathlib import Path
 from components.runtime.store import LocalDocuments
-assert LocalDocuments(Path(sys.argv[1])).claim("q")
+assert LocalDocuments(Path(sys.argv[1])).claim("dead")
 os.kill(os.getpid(), 9)
 """
 
@@ -36,12 +37,12 @@ os.kill(os.getpid(), 9)
 @pytest.fixture
 def documents(tmp_path: Path) -> LocalDocuments:
     documents = LocalDocuments(tmp_path / "d")
-    documents.check()
+    documents.prepare()
     return documents
 
 
-def test_documents_are_read_listed_and_removed(documents: LocalDocuments) -> None:
-    check_reading_listing_removing(documents)
+def test_documents_are_read_and_replaced(documents: LocalDocuments) -> None:
+    check_reading_and_replacing(documents)
     assert documents.read("log") == b"one\ntwo\n"
 
 
@@ -52,26 +53,46 @@ def test_claims_exclude_each_other_between_processes(documents: LocalDocuments, 
     ]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert documents.read("count") == b"150"
-    assert documents.names("claims") == []
+    assert not [*Path(documents.place, "claims").iterdir()]
 
 
 def test_a_claim_is_one_persons_until_it_is_released_or_its_owner_dies(
     documents: LocalDocuments, repository: Path
 ) -> None:
-    claim = documents.claim("q")
-    assert claim is not None and claim.held()
-    assert documents.claim("q") is None
-    assert documents.claim("other") is not None
-    claim.release()
+    check_claims(documents)
     subprocess.run([sys.executable, "-c", DIE, documents.place], cwd=repository, env={"PYTHONPATH": ""}, check=False)
-    assert documents.claim("q") is not None
+    assert documents.claim("dead") is not None
 
 
 def test_what_fails_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file: File exists"):
-        LocalDocuments(tmp_path / "file").check()
-    with pytest.raises(InputError, match="absent: No such file or directory"):
+        LocalDocuments(tmp_path / "file").prepare()
+    with pytest.raises(ResourceError, match="absent: No such file or directory"):
         LocalDocuments(tmp_path / "absent").write("a/b", b"")
     with pytest.raises(InputError, match="ftp://x/y: scheme 'ftp' is not supported"):
         documents_at("ftp://x/y")
+
+
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_folder_that_was_unmounted_is_neither_used_nor_made_anew(documents: LocalDocuments, made_again: bool) -> None:
+    """What an unmounted file system leaves is nothing, or the empty folder that it was mounted on."""
+    folder = Path(documents.place)
+    folder.rename(folder.with_name("elsewhere"))
+    if made_again:
+        folder.mkdir()
+    for action in (documents.check, lambda: documents.write("a", b""), lambda: documents.read("a")):
+        with pytest.raises(ResourceError, match=f"^{folder}: (No such file|another folder is there now)"):
+            action()
+    assert folder.exists() == made_again and not (made_again and any(folder.iterdir()))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_full_disk_leaves_no_part(small_disk: Path) -> None:
+    documents = LocalDocuments(small_disk)
+    documents.prepare()
+    documents.write("before", b"kept")
+    with pytest.raises(ResourceError, match="No space left on device"):
+        documents.write("long", bytes(100_000))
+    assert [entry.name for entry in small_disk.iterdir()] == ["before"]
+    assert documents.read("before") == b"kept"
