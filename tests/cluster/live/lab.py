@@ -76,6 +76,7 @@ class Lab:
     context: str
     folder: Path
     runs: list[str] = field(default_factory=list)
+    made: list[tuple[Minio, str, str]] = field(default_factory=list)
     _made_secrets: list[str] = field(default_factory=list)
     _forwards: list[subprocess.Popen[str]] = field(default_factory=list)
     _environment: dict[str, str] = field(default_factory=dict)
@@ -104,6 +105,8 @@ class Lab:
         """Leave the cluster as it was found: runs, versions, objects, Secrets, volumes."""
         with contextlib.suppress(Exception):
             self._forget_runs()
+        with contextlib.suppress(Exception):
+            self._remove_objects()
         if self._before:
             self.pipelines("deploy", "--overlay", self.overlay)
         else:
@@ -229,6 +232,15 @@ class Lab:
 
     def log(self, pod: str) -> str:
         return self.kubectl("logs", pod, "-c", "main", check=False)
+
+    def _remove_objects(self) -> None:
+        """Remove the data, and what the runs left in KFP's store; no cache of others refers to it."""
+        for client, bucket, name in self.made:
+            client.remove_object(bucket, name)
+        client = self._client_of_kfp()
+        for found in client.list_objects("mlpipeline", "v2/artifacts/skeletonagent", recursive=True):
+            if any(f"/{run}/" in str(found.object_name) for run in self.runs):
+                client.remove_object("mlpipeline", str(found.object_name))
 
     def _forget_runs(self) -> None:
         import kfp

@@ -16,9 +16,8 @@ from small_experiment import CONFIG, write_pickle
 
 from pipelines.cluster.overlay import load_overlay
 
-DATA = "live/small.pkl"
 FAST = ("--streams", "j", "--param", "gpus=0")
-LONG = "train.epochs=400"
+LONG = "train.epochs=800"
 SEED = int(time.time()) % 1_000_000
 """KFP's cache outlives these tests, and would pass over what they are to see."""
 TASKS = (
@@ -42,14 +41,17 @@ def data(lab: Lab) -> str:
     """The tiny data in the overlay's bucket."""
     client, bucket = lab.data_store()
     file = write_pickle(lab.folder / "small.pkl")
-    client.fput_object(bucket, DATA, str(file))
-    return f"s3://{bucket}/{DATA}"
+    name = f"live/small-{SEED}.pkl"
+    client.fput_object(bucket, name, str(file))
+    lab.made.append((client, bucket, name))
+    return f"s3://{bucket}/{name}"
 
 
 @pytest.fixture(scope="module")
 def config(lab: Lab) -> str:
     file = lab.folder / "small.yaml"
-    file.write_text(f"{CONFIG}\nseed: {SEED}\n")
+    ours = CONFIG.replace("small and synthetic", f"small and synthetic {SEED}")  # part of every stage's configuration
+    file.write_text(f"{ours}\nseed: {SEED}\n")
     return str(file)
 
 
@@ -126,7 +128,7 @@ def started(lab: Lab, data: str, config: str, seed: int) -> tuple[str, str]:
     run = lab.submit("--data", data, "--config", config, *FAST, *more)
     until(lambda: lab.training_pod(run), "a training pod", 420)
     pod = lab.training_pod(run)
-    until(lambda: "epochs" in lab.log(pod), "the first epochs", 180)
+    until(lambda: " s left" in lab.log(pod), "the first epochs", 180)
     return run, pod
 
 
@@ -152,12 +154,12 @@ def test_a_trainer_that_is_killed_goes_on_in_its_pod(lab: Lab, data: str, config
 
 def test_wrong_data_fail_with_their_reason_on_the_terminal(lab: Lab, data: str, config: str) -> None:
     with timed("data that do not exist") as notes:
-        wrong = data.replace("small.pkl", "absent.pkl")
+        wrong = data.replace("small-", "absent-")
         arguments = ("submit", "--overlay", lab.overlay, "--data", wrong, "--config", config, *FAST)
         done = lab.pipelines(*arguments, check=False)
         lab.runs.append(re.findall(r"run ([0-9a-f-]{36}):", done.stdout)[0])
         assert done.returncode == 1, done.stdout
-        (line,) = re.findall(r"^ +(error: .*absent\.pkl.*)$", done.stdout, re.MULTILINE)
+        (line,) = re.findall(r"^ +(error: .*absent-\d+\.pkl.*)$", done.stdout, re.MULTILINE)
         assert "preprocess: failed" in done.stdout and "kubectl -n" in done.stdout
         notes.append(line)
 
