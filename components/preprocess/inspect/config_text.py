@@ -21,7 +21,7 @@ def text_of(made: Draft, found: Holdings, source: str) -> str:
         f"{found.kind}: {len(found.labels)} samples, {len(set(found.labels.values()))} classes, "
         f"{joints} joints × {channels} coordinates{' and a score' if scored else ''}.",
         f"make run takes about {duration(made.seconds)} on {made.cores} idle cores: reckoned from networks timed on "
-        f"another machine and {START:.0f} s to start each of {TASKS} tasks, not measured here; make run shows the time left.",
+        f"another machine and {START:.0f} s to start each of {TASKS} tasks, not measured here; make run says more.",
         *(f"NOTE: {line}" for line in made.loud),
     ]
     lines = [line for text in head for line in _comment(text)]
