@@ -30,6 +30,7 @@ TEMPORARY = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the session a temporary folder of its own, in which it can be seen what tests leave there."""
+    config.option.randomly_reset_seed = False  # pytest-randomly's: the order is random, numbers are each test's own
     if hasattr(config, "workerinput"):  # a process of pytest-xdist; it has the session's folder from its parent
         return
     folder = Path(tempfile.mkdtemp(prefix="sa-"))  # short: names of sockets have at most 107 characters
