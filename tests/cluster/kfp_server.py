@@ -1,9 +1,9 @@
 """A Kubeflow Pipelines API on the loopback interface, after the v2beta1 REST interface of kfp-server-api.
 
 Runs, pipelines and experiments are answered as a real server answered them (``kfp_recordings``): the same fields, the
-same absences, the same names; with every question a run goes on by one report, which are half a minute apart. What was not
-recorded (versions of a pipeline, health) is made from the generated models of ``kfp-server-api`` and goes through their
-serialisation, so that a field which the real API does not have cannot be answered. Requests are remembered.
+same absences, the same names; with every question a run goes on by one report, which are half a minute apart. What was
+not recorded (versions of a pipeline, health) is made from the generated models of ``kfp-server-api`` and goes through
+their serialisation, so that a field which the real API does not have cannot be answered. Requests are remembered.
 """
 
 from __future__ import annotations
