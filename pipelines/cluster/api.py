@@ -23,7 +23,7 @@ from pipelines.cluster.package import NAME, Package
 
 HOST_VARIABLE = "KFP_HOST"
 UI_VARIABLE = "KFP_UI"
-TOKEN_VARIABLE = "KFP_TOKEN"  # nosec B105: the name of a variable
+TOKEN_VARIABLE = "KFP_TOKEN"
 TIMEOUT_S = 30
 OLDEST = Version("2.5")
 """KFP's first version that takes node selectors, tolerations and Secret names as parameters."""

@@ -31,7 +31,7 @@ LIMITS = (
 LONGEST = 8192
 """Above this a limit is a placeholder: transformers writes 10^30 for "unknown"."""
 POOLINGS: dict[str, Pooling] = {
-    "pooling_mode_cls_token": "cls",  # nosec B105: a token of a sentence
+    "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
     "pooling_mode_lasttoken": "lasttoken",
