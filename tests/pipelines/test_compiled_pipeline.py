@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -113,27 +114,22 @@ def references(task: Document) -> Iterator[tuple[str, str | None, str]]:
                 assert set(channels) <= task["inputs"]["parameters"].keys(), f"placeholder of nothing: {source}"
 
 
-def test_compiling_again_gives_the_same_file(tmp_path: Path) -> None:
-    """The local cache goes by names that KFP gives while it compiles; they must not change from run to run."""
-    files = [tmp_path / f"{number}.yaml" for number in range(2)]
-    for file in files:
-        assert pipelines("compile", "--rounds", "4", "--output", file).returncode == 0
-    assert len({file.read_bytes() for file in files}) == 1
-
-
 def test_compiling_needs_a_sensible_number_of_rounds() -> None:
     with pytest.raises(InputError, match="rounds: found 0, expected 1 to"):
         make_pipeline(0)
 
 
 def test_compile_command_writes_the_same_file_as_a_submission_uploads(tmp_path: Path) -> None:
+    """In another process: the cache goes by names that KFP gives while it compiles, which must not change."""
     output, uploaded = tmp_path / "new" / "pipeline.yaml", tmp_path / "uploaded.yaml"
-    result = pipelines("compile", "--rounds", "3", "--overlay", "local", "--output", output)
+    environment = {**os.environ, "OPENAI_API_KEY": "sk-never-to-be-seen", "PYTHONHASHSEED": "1"}
+    result = pipelines("compile", "--rounds", "3", "--overlay", "local", "--output", output, env=environment)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == str(output)
     local = load_overlay("local")
     compile_package(uploaded, rounds=3, cluster=local.cluster, defaults=local.defaults)
     assert output.read_bytes() == uploaded.read_bytes()
+    assert "sk-never-to-be-seen" not in output.read_text()
 
 
 def test_nobodys_experiment_is_compiled_in(compiled: tuple[int, Document]) -> None:
@@ -170,10 +166,3 @@ def test_importers_have_no_display_name(compiled: tuple[int, Document]) -> None:
         for name, task in component["dag"]["tasks"].items():
             if "importer" in task["componentRef"]["name"]:
                 assert task["taskInfo"]["name"] == name
-
-
-def test_no_secret_of_the_environment_is_compiled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-never-to-be-seen")
-    output = tmp_path / "pipeline.yaml"
-    assert pipelines("compile", "--output", output).returncode == 0
-    assert "sk-never-to-be-seen" not in output.read_text()

@@ -89,7 +89,7 @@ def test_a_run_lists_what_it_used(first_run: Run) -> None:
 
 @one_first_run
 def test_the_list_of_runs_has_it(first_run: Run) -> None:
-    listed = pipelines("runs", "--root", first_run.root).stdout
+    _, listed = said("runs", "--root", first_run.root)
     (line,) = [line for line in listed.splitlines() if line.startswith("small ")]
     metrics = json.loads((first_run.root / "small" / "metrics.json").read_text())
     assert f"{metrics['headline']['top1']:.1%}" in line and "finished" in line and " MB" in line
