@@ -78,7 +78,7 @@ class ClassConstraint(BaseModel):
 class _Head(BaseModel):
     """What a document says of all classes."""
 
-    layout: str = Field(max_length=100)
+    layout: str = Field(max_length=100_000, description="a name, or the text of a layout of one's own")
     round: int = Field(ge=0, le=1_000_000)
     stream: str = Field(max_length=100)
     encoder: str = Field(max_length=200)
