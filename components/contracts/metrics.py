@@ -46,10 +46,40 @@ class Paired(_Part):
     p_value: float
 
 
+class Doubt(_Part):
+    """One thing that is doubtful about the data; see ``components.preprocess.inspect.doubts``.
+
+    ``stop`` makes results meaningless, ``accepted`` would but for ``data.accept``; a ``warning`` should be looked into,
+    a ``note`` is worth knowing.
+    """
+
+    code: str
+    severity: Literal["stop", "accepted", "warning", "note"]
+    text: str
+    remedy: str = ""
+
+
+class LostInClass(_Part):
+    """Of the ``samples`` of a class that lost something: frames that show nobody, frames that are not in the dataset,
+    and positions of joints that were interpolated."""
+
+    samples: int
+    empty: int
+    dropped: int
+    filled: int
+
+
+class Lost(LostInClass):
+    """The same of all classes, and the ``frames`` of the whole input."""
+
+    frames: int
+    classes: dict[str, LostInClass] = Field({}, description="by name, those that lost something")
+
+
 class Data(_Part):
     """What was learnt from and tested on."""
 
-    layout: str
+    layout: str = Field(description="its name")
     classes: list[str] = Field(description="names, by class number")
     protocol: str
     protocol_label: str
@@ -58,6 +88,8 @@ class Data(_Part):
     test_samples: int
     train_samples: int | None = Field(None, description="null without the dataset")
     held_out_samples: int = Field(0, description="of the training split, from which weights were learnt")
+    doubts: list[Doubt] | None = Field(None, description="the gravest first; null without the dataset")
+    lost: Lost | None = Field(None, description="null without the dataset")
 
 
 class Training(_Part):

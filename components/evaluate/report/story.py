@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from components.contracts.metrics import Gain, Metrics
 from components.contracts.skeleton import STREAM_NAMES, STREAMS
+from components.evaluate.report.doubts import accepted, grave, in_one_line
 from components.evaluate.wording import (
     counted,
     listed,
@@ -193,10 +194,12 @@ def _suspicious(metrics: Metrics) -> Answer:
     bad, warn = ([check for check in found if check.status == status] for status in ("bad", "warn"))
     looked = [f"{check.name}: {check.text}" for check in bad + warn]
     notices = [notice.text for notice in metrics.notices if notice.kind != "incomplete"]
+    doubts = [in_one_line(metrics.data)] if grave(metrics.data) else []
     unknown = sum(check.status == "unknown" for check in found)
     passed = f"{counted(sum(check.status == 'ok' for check in found), 'check')} passed"
     passed += f", {unknown} could not be made." if unknown else "."
-    status = "bad" if bad or notices else "warn" if warn else "" if unknown else "good"
-    if not looked and not notices:
-        return Answer(question, f"Nothing was found: {passed}", status)
-    return Answer(question, f"{' '.join([*notices, *looked])} {passed}", status)
+    status = "warn" if warn or doubts else "" if unknown else "good"
+    if bad or notices or accepted(metrics.data):
+        status = "bad"
+    found_so = [*notices, *doubts, *looked]
+    return Answer(question, f"{' '.join(found_so) or 'Nothing was found:'} {passed}", status)
