@@ -36,6 +36,7 @@ from components.contracts import report as report_contract
 from components.contracts.artifact import digest_of
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError, ResourceError, SkeletonAgentError, UnavailableError
+from components.evaluate.report.facts import RunFacts
 from components.preprocess.readers.files import digest as data_digest
 from components.runtime import events
 from components.runtime.metrics import RUN_VARIABLE, TENSORBOARD_VARIABLE
@@ -43,6 +44,7 @@ from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
 from pipelines.local import folders
 from pipelines.local.display import Display
+from pipelines.local.facts import MODEL, add_facts, command, machine
 from pipelines.local.log import PlainLog, everything_into
 from pipelines.local.tasks import Processes, started_directly
 from pipelines.platform import ALLOCATOR
@@ -113,7 +115,7 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
         _announce(experiment, home, console)
         _set_environment(experiment, home)
         display = Display(home / "events.jsonl", console, len(experiment.streams) * experiment.rounds)
-        with _recorded(record, home, display):
+        with _recorded(record, home, display) as spent:
             with (
                 _own_temporary_folder(home),
                 display,
@@ -128,22 +130,29 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
                 names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
                 console.print(f"from the cache: {names}", highlight=False, soft_wrap=True)
             record.top1 = _publish(artifact, home, console)
+            add_facts(home / folders.REPORT, _facts(request, place, home, record.seconds + spent()))
     return home / folders.REPORT
 
 
 @contextlib.contextmanager
-def _recorded(record: folders.Record, home: Path, display: Display) -> Iterator[None]:
-    """Write how the run ended, and how long it took; a run that was served by the cache takes no time."""
+def _recorded(record: folders.Record, home: Path, display: Display) -> Iterator[Callable[[], float]]:
+    """Write how the run ended, and how long it took; a run that was served by the cache takes no time.
+
+    Yields a function that returns the seconds so far.
+    """
     began = time.monotonic()
+
+    def spent() -> float:
+        return round(time.monotonic() - began, 1) if display.finished else 0.0
+
     try:
-        yield
+        yield spent
         record.state = "finished"
     except (SkeletonAgentError, StageError) as error:
         record.state, record.error = "failed", str(error)
         raise
     finally:
-        if display.finished:
-            record.seconds = round(record.seconds + time.monotonic() - began, 1)
+        record.seconds = round(record.seconds + spent(), 1)
         record.write(home)
 
 
@@ -208,6 +217,16 @@ def _publish(artifact: Path, home: Path, console: Console) -> float:
         shutil.copyfile(artifact / name, home / name)
     console.print(f"ensemble of {', '.join(headline.streams)}: top-1 {headline.top1:.1%}", highlight=False)
     return headline.top1
+
+
+def _facts(request: Request, place: Place, home: Path, seconds: float) -> RunFacts:
+    arguments = (request.data, request.config, request.overrides, request.root, request.agent_url)
+    return RunFacts(
+        command=command(*arguments, in_containers=place is not processes),
+        machine=machine(_cores()),
+        seconds=seconds or None,
+        model=str(home / MODEL),
+    )
 
 
 def _set_environment(experiment: Experiment, home: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kfp import local
 from small_experiment import CONFIG
 
+from components.contracts.section import parameter_json
 from pipelines.configure import configure
 from pipelines.local.tasks import Processes, started_directly
 
@@ -26,7 +27,7 @@ def test_a_configuration_too_large_for_a_command_line(tmp_path: Path, capfd: pyt
             workspace_root=str(tmp_path),
         )
         task: Any = configure(config=config, overrides={}, presets="", rounds=2, code="")
-    assert json.loads(task.outputs["preprocess"])["classes"][:5000] == names
+    assert json.loads(parameter_json(task.outputs["preprocess"]))["classes"][:5000] == names
     assert "pip install" not in capfd.readouterr().out
 
 
