@@ -256,6 +256,7 @@ class SaidOfClass(_Part):
     measured: list[str] = Field(
         [], description="as many joints as ``joints`` has: those that separate the class best in the training data"
     )
+    agreement: float | None = Field(None, description="share of ``joints`` that are in ``measured``")
 
 
 class Said(_Part):
@@ -291,12 +292,67 @@ class ClassEffect(_Part):
     interval: Interval
 
 
+class FollowedClass(_Part):
+    """A class whose joints the LLM named or the data gave, after a round.
+
+    ``agreement``: the share of its joints that are also the measured ones. Before and after the training that followed:
+    ``recall`` on the test split, and of all that the network saw in favour of the class on training samples
+    (``evidence`` above 0) the share on joints that only the guidance names and on those that were only measured. Null
+    where the artifacts do not say.
+    """
+
+    stream: str
+    round: int
+    label: int
+    status: str
+    agreement: float
+    recall: tuple[float, float] | None
+    evidence_said: tuple[float, float] | None
+    evidence_measured: tuple[float, float] | None
+
+
+class FollowedRecall(_Part):
+    """How much the recall of classes rose whose joints are mostly the measured ones, against those of which they are
+    mostly others. ``difference``: how much more that of the former rose, with its interval over test samples."""
+
+    measured: tuple[float, float]
+    said: tuple[float, float]
+    difference: float
+    interval: Interval
+
+
+class FollowedEvidence(_Part):
+    """The shares of evidence of ``FollowedClass``, on average over ``classes``; ``difference``: how much more that on
+    measured joints rose than that on joints that only the guidance names, with its interval over classes."""
+
+    classes: int
+    measured: tuple[float, float]
+    said: tuple[float, float]
+    difference: float
+    interval: Interval
+
+
+class Followed(_Part):
+    """Which joints the round after followed: those that the LLM named, or those that the data measured.
+
+    ``measured`` and ``said`` count classes (per stream and round) by where most of their joints are from. The groups
+    are not drawn by lot: what is found is a hint and no proof.
+    """
+
+    measured: int
+    said: int
+    recall: FollowedRecall | None = Field(None, description="null if a group is empty, or scores are not given")
+    evidence: FollowedEvidence | None = Field(None, description="null where the artifacts do not say")
+    classes: list[FollowedClass]
+
+
 class LoopRound(_Part):
     """A round after which the agent spoke, over all streams; ``top1`` of the ensemble in this round and the next."""
 
     round: int
     asked: int | None
     answered: int
+    measured: int = Field(0, description="classes whose joints the data gave; nobody was asked about them")
     joints_changed: int | None
     descriptions_changed: int | None
     tokens: int
@@ -351,6 +407,7 @@ class Loop(_Part):
     steps: list[Step] = []
     streams: list[StreamStep] = []
     effect: PairEffect | None = None
+    followed: Followed | None = Field(None, description="null where no joints were measured")
     slopes: list[MovingPair] = []
 
 
