@@ -115,7 +115,7 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
         _announce(experiment, home, console)
         _set_environment(experiment, home)
         display = Display(home / "events.jsonl", console, len(experiment.streams) * experiment.rounds)
-        with _recorded(record, home, display) as spent:
+        with _recorded(record, home, display):
             with (
                 _own_temporary_folder(home),
                 display,
@@ -130,29 +130,23 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
                 names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
                 console.print(f"from the cache: {names}", highlight=False, soft_wrap=True)
             record.top1 = _publish(artifact, home, console)
-            add_facts(home / folders.REPORT, _facts(request, place, home, record.seconds + spent()))
+        add_facts(home / folders.REPORT, _facts(request, place, home, record.seconds))
     return home / folders.REPORT
 
 
 @contextlib.contextmanager
-def _recorded(record: folders.Record, home: Path, display: Display) -> Iterator[Callable[[], float]]:
-    """Write how the run ended, and how long it took; a run that was served by the cache takes no time.
-
-    Yields a function that returns the seconds so far.
-    """
+def _recorded(record: folders.Record, home: Path, display: Display) -> Iterator[None]:
+    """Write how the run ended, and how long it took; a run that was served by the cache takes no time."""
     began = time.monotonic()
-
-    def spent() -> float:
-        return round(time.monotonic() - began, 1) if display.finished else 0.0
-
     try:
-        yield spent
+        yield
         record.state = "finished"
     except (SkeletonAgentError, StageError) as error:
         record.state, record.error = "failed", str(error)
         raise
     finally:
-        record.seconds = round(record.seconds + spent(), 1)
+        if display.finished:
+            record.seconds = round(record.seconds + time.monotonic() - began, 1)
         record.write(home)
 
 

@@ -28,7 +28,7 @@ from components.evaluate.report.examples import confused_examples
 from components.evaluate.report.figures import Strip, strip
 from components.evaluate.report.matrix import matrix_picture
 from components.evaluate.report.pictures import accuracy_chart, loss_chart, reliability_picture, slopes, whiskers
-from components.evaluate.report.story import MORE_TRAINING, gained, story
+from components.evaluate.report.story import MORE_TRAINING, followed_in_words, gained, story
 
 _MOST_SHOWN = 12
 """Classes per stream and round of which the page says what was said; all stand in metrics.json."""
@@ -48,6 +48,8 @@ def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metri
         doubted=doubts.in_one_line(metrics.data),
         doubts_accepted=doubts.accepted(metrics.data),
         lost=doubts.lost_in_words(metrics.data.lost) if metrics.data.lost else "",
+        followed=followed_in_words(metrics),
+        measured=any(row.measured for row in metrics.loop.rounds),
         gained=gained(metrics.gain) if metrics.gain else "",
         more_training=MORE_TRAINING,
         round_rows=_round_rows(metrics),
