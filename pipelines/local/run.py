@@ -36,6 +36,7 @@ from components.contracts import report as report_contract
 from components.contracts.artifact import digest_of
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError, ResourceError, SkeletonAgentError, UnavailableError
+from components.evaluate.report.facts import RunFacts
 from components.preprocess.readers.files import digest as data_digest
 from components.runtime import events
 from components.runtime.metrics import RUN_VARIABLE, TENSORBOARD_VARIABLE
@@ -43,6 +44,7 @@ from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
 from pipelines.local import folders
 from pipelines.local.display import Display
+from pipelines.local.facts import MODEL, add_facts, command, machine
 from pipelines.local.log import PlainLog, everything_into
 from pipelines.local.tasks import Processes, started_directly
 from pipelines.platform import ALLOCATOR
@@ -128,6 +130,7 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
                 names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
                 console.print(f"from the cache: {names}", highlight=False, soft_wrap=True)
             record.top1 = _publish(artifact, home, console)
+        add_facts(home / folders.REPORT, _facts(request, place, home, record.seconds))
     return home / folders.REPORT
 
 
@@ -208,6 +211,16 @@ def _publish(artifact: Path, home: Path, console: Console) -> float:
         shutil.copyfile(artifact / name, home / name)
     console.print(f"ensemble of {', '.join(headline.streams)}: top-1 {headline.top1:.1%}", highlight=False)
     return headline.top1
+
+
+def _facts(request: Request, place: Place, home: Path, seconds: float) -> RunFacts:
+    arguments = (request.data, request.config, request.overrides, request.root, request.agent_url)
+    return RunFacts(
+        command=command(*arguments, in_containers=place is not processes),
+        machine=machine(_cores()),
+        seconds=seconds or None,
+        model=str(home / MODEL),
+    )
 
 
 def _set_environment(experiment: Experiment, home: Path) -> None:
