@@ -15,7 +15,7 @@ from pathlib import Path
 from components.agent.llm.budget import cost, estimate
 from components.agent.llm.chat import ChatProvider
 from components.agent.metrics import CONSTRAINTS
-from components.agent.offline.measured import best_joints, can_tell, chance_level, measured_reply, overlap
+from components.agent.offline.measured import can_tell, joints_of, measured_reply, overlap
 from components.agent.offline.priors import load_priors
 from components.agent.offline.provider import NO_PRIOR, OfflineProvider, prior_constraints
 from components.agent.providers import LOGGER, UNOBSERVED, Observer, Provider, Question, Reply
@@ -133,13 +133,9 @@ def _plan(what: Round) -> _Planned:
 
 def _measurable(seen: Confusion | None, stage: AgentStage) -> set[int]:
     """Return the classes that some joint separates beyond chance."""
-    if seen is None or seen.separability is None:
+    if seen is None:
         return set()
-    return {
-        label
-        for label, row in enumerate(seen.separability)
-        if best_joints(row, stage.agent.max_joints, chance_level(seen, label))
-    }
+    return {label for label in range(len(stage.data.classes)) if joints_of(seen, label, stage.agent.max_joints)}
 
 
 def _carry_out(planned: _Planned, provider: Provider, what: Round, observer: Observer) -> list[ClassConstraint]:
@@ -199,11 +195,10 @@ def _select(
 
 def _compared(made: ClassConstraint, question: Question, reply: Reply, planned: _Planned) -> ClassConstraint:
     """Add how far the joints of an answer agree with the measured ones."""
-    separability = planned.seen.separability if planned.seen else None
-    if separability is None or reply.answer is None:
+    if planned.seen is None or reply.answer is None:
         return made
     named = resolve(reply.answer.joints, load_layout(question.layout)).joints[: question.max_joints]
-    found = overlap(named, separability[question.label])
+    found = overlap(named, planned.seen, question.label)
     return made.model_copy(update={"provenance": made.provenance.model_copy(update={"agreement": found})})
 
 

@@ -1,9 +1,14 @@
 """Guidance out of the data, for classes that nobody has said anything about: joints that separate them, measured.
 
-The train stage measures how well the movement of each joint tells a class from those that it is confused with (see
-``contracts.confusion``). Taken are the joints that come near the best one: neighbours on the body move together, so
-that a joint with half of the best one's share often only follows it, and on NW-UCLA a bound of one half takes 16 of
-20 joints. At four fifths it takes nine of 20, about as many as people name in written priors.
+The train stage measures how well the movement of each joint tells a class from those that it is confused with, and how
+much it moves in that class; a joint's merit is the product (see ``contracts.confusion``). Without the second, two
+classes that are confused with each other would get the same joints.
+
+Taken are the joints that come near the best one: neighbours on the body move together, so that a joint with half of
+the best one's merit often only follows it. On NW-UCLA (20 joints, every class confused with three others) a bound of
+one half takes as many as are allowed, ten; four fifths takes three to seven: the ankles and hands of somebody who
+walks, the right hand of somebody who throws. Of joints with at least half of the best one's merit up to three are taken
+in any case: one or two are no motion.
 
 What chance brings about is no reason: with few samples some joint always seems to separate two classes.
 """
@@ -21,13 +26,12 @@ from components.contracts.confusion import Confusion
 DATA = "data"
 DATA_VERSION = "data-1"
 NEAR_THE_BEST = 0.8
-"""A joint counts if it separates at least so much of what the best one does."""
+HALF_AS_GOOD = 0.5
 FEWEST = 3
-"""So many joints count even if they do not come near the best: one or two are no motion (if chance is ruled out)."""
 _OF_A_PAIR = 3
 """Joints that a description names for one confused class."""
-_CHANCE = 10.0
-"""What the best of a joint's ten measures reaches by chance once in a hundred times, as χ² with one degree."""
+_CHANCE = 13.0
+"""What the best of a skeleton's two hundred measures reaches by chance once in twenty times, as χ² with one degree."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,8 +47,7 @@ def measured_reply(question: Question, seen: Confusion, most: int) -> Reply:
     Returns:
         An answer; without one if no joint separates the class beyond chance, and a note that says so.
     """
-    row = _measured(seen.separability)[question.label]
-    joints = best_joints(row, most, chance_level(seen, question.label))
+    joints = joints_of(seen, question.label, most)
     names = question.joint_names
     answer, note = None, "no joint separates it in the training data beyond chance"
     if joints:
@@ -53,14 +56,19 @@ def measured_reply(question: Question, seen: Confusion, most: int) -> Reply:
     return Reply(answer=answer, provider=DATA, note=note, prompt_version=DATA_VERSION)
 
 
-def best_joints(row: Floats, most: int, chance: float) -> list[int]:
-    """Return the joints that separate best, the best first: those beyond ``chance`` and near the best one.
+def joints_of(seen: Confusion, label: int, most: int) -> list[int]:
+    """Return the joints that single a class out, the best first; empty if none separates it beyond chance."""
+    merit = _measured(seen.merit())[label]
+    beyond = _measured(seen.separability)[label] > chance_level(seen, label)
+    return _best(np.where(beyond, merit, 0), min(most, max(len(merit) // 2, 1)))
 
-    At least ``FEWEST`` of those beyond chance, at most ``most`` and half of all.
-    """
-    ranked = [int(joint) for joint in np.argsort(-row, kind="stable") if row[joint] > chance]
-    near = [joint for joint in ranked if row[joint] >= NEAR_THE_BEST * row.max()]
-    return ranked[: max(min(len(near), most, len(row) // 2), min(FEWEST, most, max(len(row) // 2, 1)))]
+
+def _best(merit: Floats, most: int) -> list[int]:
+    """Return the numbers of the joints near the best one, the best first."""
+    ranked = [int(joint) for joint in np.argsort(-merit, kind="stable") if merit[joint] > 0]
+    near = sum(merit[joint] >= NEAR_THE_BEST * merit.max() for joint in ranked)
+    half = sum(merit[joint] >= HALF_AS_GOOD * merit.max() for joint in ranked)
+    return ranked[: min(max(near, min(half, FEWEST)), most)]
 
 
 def chance_level(seen: Confusion, label: int, other: int | None = None) -> float:
@@ -70,21 +78,23 @@ def chance_level(seen: Confusion, label: int, other: int | None = None) -> float
     return float(_CHANCE / (count + _CHANCE))
 
 
-def overlap(named: Sequence[int], row: Floats) -> float | None:
-    """Return the share of k named joints that are among the k that separate best; None if none separates."""
-    if not named or not row.any():
+def overlap(named: Sequence[int], seen: Confusion, label: int) -> float | None:
+    """Return the share of k named joints that are among the k of most merit; None if none has any."""
+    merit = _measured(seen.merit())[label]
+    if not named or not merit.any():
         return None
-    best = np.argsort(-row, kind="stable")[: len(named)]
+    best = np.argsort(-merit, kind="stable")[: len(named)]
     return round(len(set(named) & set(best.tolist())) / len(named), 4)
 
 
 def separating(seen: Confusion, label: int, other: int) -> list[int]:
     """Return the few joints that separate a pair best, the best first; empty if it was not measured, or none does."""
     pair = [min(label, other), max(label, other)]
-    found = np.flatnonzero((_measured(seen.pairs) == pair).all(axis=1))
+    found = np.flatnonzero((seen.pairs == pair).all(axis=1)) if seen.pairs is not None else np.empty(0, dtype=int)
     if not len(found):
         return []
-    return best_joints(_measured(seen.pair_separability)[found[0]], _OF_A_PAIR, chance_level(seen, label, other))
+    row = _measured(seen.pair_separability)[found[0]]
+    return _best(np.where(row > chance_level(seen, label, other), row, 0), _OF_A_PAIR)
 
 
 def can_tell(seen: Confusion) -> bool:
@@ -114,7 +124,7 @@ def _spoken(joints: Sequence[str]) -> str:
     return enumerate_words([joint.replace("_", " ") for joint in joints])
 
 
-def _measured(array: npt.NDArray[np.float32] | npt.NDArray[np.int64] | None) -> npt.NDArray[np.float32]:
+def _measured(array: Floats | None) -> Floats:
     if array is None:
         raise ValueError("nothing was measured: see can_tell")
-    return array  # type: ignore[return-value]
+    return array
