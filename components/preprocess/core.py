@@ -186,6 +186,10 @@ class _Packing:
             for split in (protocol.train, protocol.test):
                 if not any(sample_id in self._fingerprints for sample_id in splits[split]):
                     found = f"none of its {len(splits[split])} samples is usable" if splits[split] else "it is empty"
+                    if splits[split] and not any(sample_id in self._seen for sample_id in splits[split]):
+                        found += (
+                            f": the ids differ, {splits[split][0]!r} in the split, {next(iter(self._seen))!r} a sample"
+                        )
                     raise InputError(f"split {split!r} of protocol {name!r}: {found}", at=source)
 
     def _leaks(self, splits: dict[str, list[str]]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickles import config
-from recordings import NTU_NAMES, ntu_files, standing, tarred, text, tracked, write, zipped
+from raw_recordings import NTU_NAMES, ntu_files, standing, tarred, text, tracked, write, zipped
 
 from components.contracts import dataset
 from components.contracts.config import DataConfig

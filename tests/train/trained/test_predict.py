@@ -155,7 +155,7 @@ class _Payload:
         ("clip.json", b"{}", "keypoint: missing"),
         ("clip.json", b"[[[1, 2, 3], [1, 2]]]", "keypoint: its lists differ in length"),
         ("clip.json", b"[[[1, 2, 3]]]", "keypoint: found 1 joints, expected 20"),
-        ("clip.txt", b"1,2,3", "found suffix '.txt', expected .npy, .npz, .csv, .json"),
+        ("clip.xyz", b"1,2,3", "found suffix '.xyz', expected .npy, .npz, .csv, .json"),
     ],
 )
 def test_clips_that_cannot_be_read(trained: Outputs, tmp_path: Path, name: str, content: bytes, reason: str) -> None:
