@@ -1,12 +1,12 @@
 """A trained model as one ONNX graph: packed joints in, the ensemble's class probabilities out.
 
-The streams (bones, k-bones, their motion), all networks, softmax and the weighted mean are inside the graph. Its inputs:
+The streams (bones, k-bones, their motion), all networks, softmax and the weighted mean are inside. Inputs:
 
 - ``joints``, float32 ``[N, M, T, V, 3]``: N clips of T frames, packed and normalised as ``preprocess`` does it; persons
   that are not there are zero. Averaging over several clips of a sequence is left to whoever asks.
-- ``following``, of the same shape, only where a motion stream was trained with ``train.motion`` other than ``clip``: the
-  positions to which the motion goes (``sequence``: one frame of the sequence later; ``joined``: one frame of the clips
-  later, put one after the other).
+- ``following``, of the same shape, only where a motion stream was trained with ``train.motion`` other than ``clip``:
+  the positions to which the motion goes (``sequence``: one frame of the sequence later; ``joined``: one frame of the
+  clips later, put one after the other).
 
 Its output is ``probabilities``, float32 ``[N, classes]``. The file's metadata say the rest (classes, joints, frames,
 normalisation, sampling, streams, weights).
