@@ -77,16 +77,17 @@ def made_of(stage: EvaluateStage, checkpoints: Sequence[tuple[Path, Checkpoint]]
         if one.config.data != stage.data:
             raise InputError(f"trained with another section data: {_difference(one.config.data, stage.data)}", at=place)
         places[stream], chosen[stream] = place, one
-    weights = {stream: stage.evaluate.weights.get(stream, 0) for stream in STREAMS if stream in chosen}
+    given: dict[str, float] = {str(stream): weight for stream, weight in stage.evaluate.weights.items()}
+    weights = {stream: given.get(stream, 0.0) for stream in STREAMS if stream in chosen}
     streams = [stream for stream, weight in weights.items() if weight > 0]
     if not streams:
-        given = ", ".join(weights) or "none"
-        raise InputError(f"evaluate.weights: no stream with a checkpoint (found {given}) has a positive weight")
+        found = ", ".join(weights) or "none"
+        raise InputError(f"evaluate.weights: no stream with a checkpoint (found {found}) has a positive weight")
     first = streams[0]
     for stream in streams:
-        found, expected = chosen[stream].state.round, chosen[first].state.round
-        if found != expected:
-            raise InputError(f"round {found} found, {expected} expected as of stream {first}", at=places[stream])
+        number, expected = chosen[stream].state.round, chosen[first].state.round
+        if number != expected:
+            raise InputError(f"round {number} found, {expected} expected as of stream {first}", at=places[stream])
     document = Document(
         streams=tuple(
             Member(stream=stream, weight=weights[stream], clips=chosen[stream].config.train.test_clips)

@@ -143,12 +143,13 @@ class Kind:
         return str(self.module.SCHEMA.name)
 
 
+CHECKPOINT = ("manifest.json", "model.safetensors", "state.safetensors", "state.json")
 KINDS = [
     Kind(dataset, ("keypoints.npy", "index.npz", "skipped.jsonl"), write_dataset),
     Kind(constraints, ("constraints.json", "text.npy"), write_constraints),
     Kind(confusion, ("confusion.npz",), write_confusion),
     Kind(checkpoint, ("model.safetensors", "state.safetensors", "state.json"), write_checkpoint),
-    Kind(model, ("model.json", "j/model.safetensors", "j/manifest.json", "b/state.json"), write_model),
     Kind(scores, ("scores.npz", "history.json"), write_scores),
     Kind(report, ("report.html", "metrics.json"), write_report),
+    Kind(model, ("model.json", *(f"{stream}/{file}" for stream in "jb" for file in CHECKPOINT)), write_model),
 ]

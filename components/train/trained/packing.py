@@ -102,8 +102,11 @@ def written(folder: Path, clips: Sequence[npt.ArrayLike], image: tuple[int, int]
             array = np.asarray(clip, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise InputError(f"clip {number}: no array of numbers: {error}") from None
-        shape = {} if image is None else {"img_shape": np.asarray(image)}
-        np.savez(folder / f"clip {number}.npz", keypoint=array, **shape)
+        file = folder / f"clip {number}.npz"
+        if image is None:
+            np.savez(file, keypoint=array)
+        else:
+            np.savez(file, keypoint=array, img_shape=np.asarray(image))
     return folder
 
 
