@@ -13,7 +13,6 @@ from components.runtime.cli import Exchange, parse_settings, read_experiment
 from components.train.trained.ensemble import load_model
 from components.train.trained.exporting import OPSET, TOLERANCE, export
 from components.train.trained.joining import join_streams
-from components.train.trained.packing import Unreadable
 from components.train.trained.predicting import predict
 
 _TRAINED = "A run's folder (`runs/demo`), a `model` artifact, or a single `checkpoint`; a path or s3:// URI."
@@ -88,22 +87,32 @@ def predict_command(
 
         python -m components.train predict runs/demo walk.npy more/ --json
     """
-    failed: list[Unreadable] = []
+    failed: list[InputError] = []
+    said = 0
     with Exchange() as exchange:
         model = load_model(exchange.input(trained), clips=test_clips, best=best)
-        given = {str(exchange.input(uri)): uri for uri in clips}
-        total = 0
-        for total, found in enumerate(predict(model, [Path(path) for path in given]), start=1):  # noqa: B007
-            if isinstance(found, Unreadable):
-                failed.append(found.renamed(given))  # type: ignore[arg-type]
-                print(f"error: {failed[-1]}", file=sys.stderr)
+        given: dict[str, str] = {}
+        for uri in clips:
+            try:
+                given[str(exchange.input(uri))] = uri
+            except InputError as error:
+                _tell(error, failed)
+        for found in predict(model, [Path(path) for path in given]):
+            if isinstance(found, InputError):
+                _tell(found.renamed(given), failed)
                 continue
+            said += 1
             found = found.said_of(given.get(found.source, found.source))
             print(found.to_json(top) if as_json else found.to_text(top), flush=True)
     if failed:
         places = list(dict.fromkeys(one.at for one in failed))
         named = ", ".join(places[:_NAMED]) + (f" and {len(places) - _NAMED} more" if len(places) > _NAMED else "")
-        raise InputError(f"{len(failed)} of {total} could not be used: {named}")
+        raise InputError(f"{len(failed)} of {said + len(failed)} could not be used: {named}")
+
+
+def _tell(error: InputError, failed: list[InputError]) -> None:
+    failed.append(error)
+    print(f"error: {error}", file=sys.stderr, flush=True)
 
 
 def export_command(
