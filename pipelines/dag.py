@@ -161,8 +161,8 @@ def _stream_rounds(rounds: int, cluster: Cluster | None) -> Callable[..., Any]:
     would compile into a reference to nothing.
     """
     dress = cluster.dress if cluster else _undressed
-    fields = [("checkpoint", dsl.Model), *((name, dsl.Artifact) for name in _result_names(rounds))]
-    Results = NamedTuple("Results", fields)  # type: ignore[misc]
+    fields = [(name, dsl.Artifact) for name in _result_names(rounds)]
+    Results = NamedTuple("Results", [("checkpoint", dsl.Model), *fields])  # type: ignore[misc]
 
     @dsl.pipeline(name="stream-rounds")
     def stream_rounds(
@@ -192,11 +192,10 @@ def _stream_rounds(rounds: int, cluster: Cluster | None) -> Callable[..., Any]:
                 constraints=constraints,
                 **previous,
             ).set_display_name(f"train round {number}")
-            previous = {"previous": trained.outputs["checkpoint"]}
+            results["checkpoint"] = previous["previous"] = trained.outputs["checkpoint"]
             results[f"scores_{number}"] = trained.outputs["scores"]
             results[f"confusion_{number}"] = trained.outputs["confusion"]
             if number == rounds:
-                results["checkpoint"] = trained.outputs["checkpoint"]
                 break
             asked = dress(
                 agent(

@@ -91,12 +91,7 @@ def predict_command(
     said = 0
     with Exchange() as exchange:
         model = load_model(exchange.input(trained), clips=test_clips, best=best)
-        given: dict[str, str] = {}
-        for uri in clips:
-            try:
-                given[str(exchange.input(uri))] = uri
-            except InputError as error:
-                _tell(error, failed)
+        given = _fetched(exchange, clips, failed)
         for found in predict(model, [Path(path) for path in given]):
             if isinstance(found, InputError):
                 _tell(found.renamed(given), failed)
@@ -105,9 +100,23 @@ def predict_command(
             found = found.said_of(given.get(found.source, found.source))
             print(found.to_json(top) if as_json else found.to_text(top), flush=True)
     if failed:
-        places = list(dict.fromkeys(one.at for one in failed))
-        named = ", ".join(places[:_NAMED]) + (f" and {len(places) - _NAMED} more" if len(places) > _NAMED else "")
-        raise InputError(f"{len(failed)} of {said + len(failed)} could not be used: {named}")
+        raise InputError(f"{len(failed)} of {said + len(failed)} could not be used: {_named(failed)}")
+
+
+def _fetched(exchange: Exchange, clips: list[str], failed: list[InputError]) -> dict[str, str]:
+    """Return local path → what the user calls it."""
+    given: dict[str, str] = {}
+    for uri in clips:
+        try:
+            given[str(exchange.input(uri))] = uri
+        except InputError as error:
+            _tell(error, failed)
+    return given
+
+
+def _named(failed: list[InputError]) -> str:
+    places = list(dict.fromkeys(one.at for one in failed))
+    return ", ".join(places[:_NAMED]) + (f" and {len(places) - _NAMED} more" if len(places) > _NAMED else "")
 
 
 def _tell(error: InputError, failed: list[InputError]) -> None:
