@@ -11,8 +11,6 @@ from typing import Any
 
 from components.evaluate.report.facts import RunFacts, with_facts
 
-MODEL = "model"
-
 
 def add_facts(page: Path, facts: RunFacts) -> None:
     """Put the facts of the run on its page."""

@@ -45,7 +45,7 @@ from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
 from pipelines.local import folders
 from pipelines.local.display import Display
-from pipelines.local.facts import MODEL, add_facts, command, machine
+from pipelines.local.facts import add_facts, command, machine
 from pipelines.local.log import PlainLog, everything_into
 from pipelines.local.tasks import Processes, started_directly
 from pipelines.platform import ALLOCATOR
@@ -231,7 +231,7 @@ def _facts(request: Request, place: Place, home: Path, seconds: float) -> RunFac
         command=command(*arguments, in_containers=place is not processes),
         machine=machine(_cores()),
         seconds=seconds or None,
-        model=str(home / MODEL),
+        model=str(home / folders.MODEL),
     )
 
 
