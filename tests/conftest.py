@@ -14,6 +14,7 @@ from pathlib import Path
 
 import leftovers
 import pytest
+import watchdog
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -26,15 +27,24 @@ def _directory(path: Path, what: str) -> Path:
 
 
 TEMPORARY = pytest.StashKey[Path]()
+WATCHDOG = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the session a temporary folder of its own, in which it can be seen what tests leave there."""
+    config.option.randomly_reset_seed = False  # pytest-randomly's: the order is random, numbers are each test's own
     if hasattr(config, "workerinput"):  # a process of pytest-xdist; it has the session's folder from its parent
         return
     folder = Path(tempfile.mkdtemp(prefix="sa-"))  # short: names of sockets have at most 107 characters
     os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
     config.stash[TEMPORARY] = folder
+    config.stash[WATCHDOG] = watchdog.start(str(folder))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let the watchdog go."""
+    if waiting := config.stash.get(WATCHDOG, None):
+        watchdog.end(waiting)
 
 
 @pytest.hookimpl(trylast=True)

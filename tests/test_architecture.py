@@ -221,3 +221,12 @@ class TestTheTestItself:
         path.write_text(source)
         monkeypatch.setitem(imports.__globals__, "ROOT", tmp_path)
         assert found in set(imports(path))
+
+
+def test_no_two_modules_of_the_tests_have_the_same_name() -> None:
+    """They are imported by their bare names, so that the second of two would be the first."""
+    named: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        if path.name != "conftest.py":
+            named.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert [paths for paths in named.values() if len(paths) > 1] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import leftovers
 import pytest
+import watchdog
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +44,35 @@ def test_files_are_seen_but_pytests_own(tmp_path: Path) -> None:
     (tmp_path / "pytest-of-somebody").mkdir()
     (tmp_path / "kfp-workspace-abc").mkdir()
     assert leftovers.files_left(tmp_path) == ["kfp-workspace-abc"]
+
+
+SESSION = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[2])
+import watchdog
+process = watchdog.start(sys.argv[1])
+subprocess.Popen(["sleep", "600"])
+print("started", flush=True)
+sys.stdin.read()
+watchdog.end(process)
+"""
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_a_killed_session_has_started_ends(tmp_path: Path, killed: bool) -> None:
+    folder = tmp_path / "session"
+    folder.mkdir()
+    command = [sys.executable, "-c", SESSION, str(folder), str(Path(watchdog.__file__).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
+        assert session.stdout is not None and session.stdin is not None
+        assert session.stdout.readline() == b"started\n"
+        if killed:
+            session.kill()
+            session.stdout.read()  # the others have it too, so this waits for the end of the last
+            assert not folder.exists() and watchdog.of_session(str(folder)) == []
+        else:
+            session.stdin.close()
+            session.wait()
+            (sleeping,) = watchdog.of_session(str(folder))
+            assert folder.exists()
+            os.kill(sleeping.pid, signal.SIGKILL)

@@ -115,6 +115,7 @@ class _Packing:
         self._fingerprints: dict[str, bytes] = {}
         self._survey = Survey()
         self.reasons: Counter[str] = Counter()
+        self._refused: list[str] = []
 
     def take(self, record: Prepared) -> None:
         """Pack a record, or skip it if there is a reason to, or its id came before."""
@@ -179,6 +180,8 @@ class _Packing:
         self._writer.notes["lost"] = totals(self._survey.lost, self._config.classes)
 
     def _check_protocols(self, source: Path, splits: dict[str, list[str]]) -> None:
+        if not self._fingerprints and self._config.format == "clips":
+            raise InputError("; ".join(self._refused), at=source)
         if not self._fingerprints:
             reason, count = self.reasons.most_common(1)[0]
             raise InputError(f"no usable sample; most frequent reason ({count} times): {reason}", at=source)
@@ -203,3 +206,5 @@ class _Packing:
     def _skip(self, position: int, sample_id: str, reason: str) -> None:
         self._writer.skip(position, sample_id, reason)
         self.reasons[reason] += 1
+        name = f" ({sample_id})" if sample_id else ""
+        self._refused.append(f"clip {position}{name}: {reason}")

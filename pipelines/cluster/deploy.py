@@ -120,7 +120,7 @@ def undeploy(kubectl: Kubectl, overlay: Overlay, console: Console, *, dry_run: b
     """Delete what an overlay makes, apart from what holds data; the Secrets are not the overlay's."""
     objects = [item for item in kubectl.build(overlay.path) if item["kind"] not in DATA_KINDS]
     if dry_run:
-        console.print(f"would delete from namespace {overlay.namespace}:")
+        console.print(f"in namespace {overlay.namespace} would be deleted:")
         for item in objects:
             console.print(f"  {item['kind']:<24} {item['metadata']['name']}")
     else:

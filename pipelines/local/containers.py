@@ -27,6 +27,7 @@ from pipelines.local.run import Request, Workplace
 
 AGENT = "agent"
 AGENT_PORT = 8080
+EVERY_ADDRESS = "0.0.0.0"  # nosec B104 # of a container, in a network of its own
 AGENT_URL = f"http://{AGENT}:{AGENT_PORT}"
 
 LARGEST_CONFIG = 100_000
@@ -74,7 +75,7 @@ def agent_service(
     """Run the agent's service under the name ``agent``; ``more`` joins its environment."""
     secrets_of_llm = {KEY_VARIABLE: os.environ[KEY_VARIABLE]} if KEY_VARIABLE in os.environ else {}
     command = ["python3", "-m", "components.agent", "serve", "--store", store]
-    command += ["--host", "0.0.0.0", "--port", str(AGENT_PORT)]  # nosec B104: of a container in a network of its own
+    command += ["--host", EVERY_ADDRESS, "--port", str(AGENT_PORT)]
     if experiment.agent.base_url:
         command += ["--base-url", experiment.agent.base_url]
     options = engine.confined({TOKEN_VARIABLE: token, **secrets_of_llm, **more})

@@ -22,6 +22,7 @@ from kfp.local import status, subprocess_task_handler
 
 STOP_S = 5.0
 """For how long a task may go on after SIGTERM."""
+_EXECUTOR = "kfp.dsl.executor_main"
 
 
 class Processes:
@@ -35,9 +36,7 @@ class Processes:
     def run(self, command: list[str], environment: dict[str, str]) -> int:
         """Run one task as KFP commands it, printing what it prints; return its exit status."""
         with tempfile.TemporaryDirectory(prefix="task-") as folder:
-            source, *arguments = command[_place_of_source(command) :]
-            Path(folder, "component.py").write_text(source, encoding="utf-8")
-            Path(folder, "arguments.json").write_text(json.dumps(arguments), encoding="utf-8")
+            Path(folder, "task.json").write_text(json.dumps(_module_and_arguments(command, folder)), encoding="utf-8")
             process = self._start(
                 [sys.executable, "-m", "pipelines.local.executor", folder], {**environment, "_KFP_RUNTIME": "true"}
             )
@@ -82,11 +81,19 @@ class Processes:
                 process.kill()
 
 
-def _place_of_source(command: list[str]) -> int:
-    """Return where the component's source stands: after the shell script that writes it to a file."""
+def _module_and_arguments(command: list[str], folder: str) -> list[str]:
+    """Return the module that a command of KFP runs, and its arguments; write the component's source into ``folder``.
+
+    KFP ships the source of a component behind a shell script that writes it to a file for KFP's executor. A component
+    that names a module of its own (``components.evaluate.component``) is started as it says.
+    """
     for place, word in enumerate(command):
         if "ephemeral_component.py" in word and '"$@"' in word:
-            return place + 1
+            source, *arguments = command[place + 1 :]
+            Path(folder, "component.py").write_text(source, encoding="utf-8")
+            return [_EXECUTOR, "--component_module_path", str(Path(folder, "component.py")), *arguments]
+    if "-m" in command:
+        return command[command.index("-m") + 1 :]
     raise RuntimeError("KFP starts components in another way than its version 2.17 does")
 
 

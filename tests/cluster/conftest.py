@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import kfp_recordings
 import kubernetes_server
 import pytest
-import recordings
 from click.testing import Result
 from kfp_server import Backend, Command, serving
 from kubernetes_server import Kubernetes, write_kubeconfig
@@ -21,8 +21,8 @@ from pipelines.cluster.package import Package, compile_package
 
 @pytest.fixture
 def backend() -> Backend:
-    if not recordings.there():
-        pytest.skip(recordings.ABSENT)
+    if not kfp_recordings.there():
+        pytest.skip(kfp_recordings.ABSENT)
     return Backend()
 
 

@@ -1,9 +1,9 @@
 """A Kubeflow Pipelines API on the loopback interface, after the v2beta1 REST interface of kfp-server-api.
 
-Runs, pipelines and experiments are answered as a real server answered them (``recordings``): the same fields, the same
-absences, the same names; with every question a run goes on by one report, which are half a minute apart. What was not
-recorded (versions of a pipeline, health) is made from the generated models of ``kfp-server-api`` and goes through their
-serialisation, so that a field which the real API does not have cannot be answered. Requests are remembered.
+Runs, pipelines and experiments are answered as a real server answered them (``kfp_recordings``): the same fields, the
+same absences, the same names; with every question a run goes on by one report, which are half a minute apart. What was
+not recorded (versions of a pipeline, health) is made from the generated models of ``kfp-server-api`` and goes through
+their serialisation, so that a field which the real API does not have cannot be answered. Requests are remembered.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import kfp_recordings
 import kfp_server_api as models
-import recordings
 import yaml
 from click.testing import Result
-from recordings import Answer
+from kfp_recordings import Answer
 
 Command = Callable[..., Result]
 """``python -m pipelines`` with these arguments."""
@@ -144,7 +144,7 @@ class Backend:
             "pipeline_version_reference": given["pipeline_version_reference"],
             "runtime_config": known_as_sent(models.V2beta1RuntimeConfig, given["runtime_config"]),
         }
-        self.reports[run_id] = [{**report, **ours} for report in recordings.reports(self.recording)]
+        self.reports[run_id] = [{**report, **ours} for report in kfp_recordings.reports(self.recording)]
         for report in self.reports[run_id]:
             for task in report.get("run_details", {}).get("task_details", []):
                 task["run_id"] = run_id
@@ -157,7 +157,7 @@ class Backend:
 
     def _get_run(self, run_id: str, **_: Any) -> tuple[int, Any]:
         if run_id not in self.runs:
-            return recordings.absent()
+            return kfp_recordings.absent()
         self.asked()
         reports = self.reports[run_id]
         self.runs[run_id] = reports.pop(0) if len(reports) > 1 else reports[0]

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import kfp_recordings
 import kfp_server_api as models
 import pytest
-import recordings
 from kfp_server import Backend, Command
 from kubernetes_server import Kubernetes, pod
 
@@ -27,7 +27,7 @@ UNSCHEDULED = [
         "are available: 1 No preemption victims found for incoming pod.",
     }
 ]
-pytestmark = pytest.mark.skipif(not recordings.there(), reason=recordings.ABSENT)
+pytestmark = pytest.mark.skipif(not kfp_recordings.there(), reason=kfp_recordings.ABSENT)
 
 
 def read(answer: dict[str, Any]) -> Any:
@@ -37,53 +37,53 @@ def read(answer: dict[str, Any]) -> Any:
 
 
 def lines(run: dict[str, Any], *pods: dict[str, Any]) -> list[str]:
-    now = recordings.moment("2026-11-29T07:30:00Z")
+    now = kfp_recordings.moment("2026-11-29T07:30:00Z")
     return [f"{task.label}: {task.state}" for task in tasks_of(read(run), [Pod(each) for each in pods], now)]
 
 
 def test_the_tasks_of_a_run_are_shown_without_drivers_loops_and_retries() -> None:
-    assert lines(recordings.recorded("run-failed-preprocess")) == [
+    assert lines(kfp_recordings.recorded("run-failed-preprocess")) == [
         "configure: succeeded",
         "preprocess: failed",
         "agent prior: cached",
     ]
-    assert lines(recordings.recorded("run-failed-train")) == [
+    assert lines(kfp_recordings.recorded("run-failed-train")) == [
         "configure: succeeded",
         "preprocess: cached",
         "agent prior: cached",
         "train round 1: failed",
     ]
-    cached = lines(recordings.recorded("run-all-cached"))
+    cached = lines(kfp_recordings.recorded("run-all-cached"))
     assert "train round 1 (2 streams): cached" in cached and "train round 2 (2 streams): cached" in cached
     assert "evaluate: cached" in cached and len(cached) == 7
 
 
 def test_what_only_waits_or_was_never_started_is_told_apart() -> None:
-    assert "preprocess: stopped" not in lines(recordings.recorded("run-terminated"))
-    running = recordings.at(recordings.recorded("run-succeeded"), recordings.moment("2026-11-29T06:29:00Z"))
+    assert "preprocess: stopped" not in lines(kfp_recordings.recorded("run-terminated"))
+    running = kfp_recordings.at(kfp_recordings.recorded("run-succeeded"), kfp_recordings.moment("2026-11-29T06:29:00Z"))
     assert lines(running)[-1] == "train round 1 (2 streams): running"
 
 
 def test_a_driver_that_failed_is_shown_as_its_task() -> None:
-    tasks = tasks_of(read(recordings.recorded("run-replay-driver-failed")))
+    tasks = tasks_of(read(kfp_recordings.recorded("run-replay-driver-failed")))
     (train,) = (task for task in tasks if task.name == "train")
     assert (train.state, train.of_driver, train.label) == ("failed", True, "train")
 
 
 def test_a_list_of_tasks_that_is_older_than_the_end_of_its_run_is_no_running_run() -> None:
-    run = read(recordings.recorded("run-succeeded"))
+    run = read(kfp_recordings.recorded("run-succeeded"))
     assert is_stale(run) and "running" not in {task.state for task in tasks_of(run)}
-    assert not is_stale(read(recordings.recorded("run-all-cached")))
+    assert not is_stale(read(kfp_recordings.recorded("run-all-cached")))
 
 
 def training(run: str, stream: str, began: str, **more: Any) -> dict[str, Any]:
     inputs = {"stream": stream, "round_number": 1, "stage": "{}"}
-    moment = recordings.moment(began)
+    moment = kfp_recordings.moment(began)
     return pod(f"impl-{stream}-{moment:%H%M}", run=run, stage="train", inputs=inputs, created=moment, **more)
 
 
 def test_pods_say_which_stream_and_how_often_it_was_tried() -> None:
-    run = recordings.at(recordings.recorded("run-succeeded"), recordings.moment("2026-11-29T06:32:30Z"))
+    run = kfp_recordings.at(kfp_recordings.recorded("run-succeeded"), kfp_recordings.moment("2026-11-29T06:32:30Z"))
     pods = [
         training("r", "j", "2026-11-29T06:28:36Z", phase="Succeeded"),
         training("r", "b", "2026-11-29T06:28:36Z", phase="Failed"),
@@ -224,10 +224,10 @@ def test_the_stand_in_answers_nothing_that_a_real_one_does_not(command: Command,
     """Every field of its runs, pipelines and experiments is one of the recordings."""
     known = {
         "runs": set().union(
-            *(recordings.fields(recordings.recorded(f.stem)) for f in recordings.FOLDER.glob("run-*.json"))
+            *(kfp_recordings.fields(kfp_recordings.recorded(f.stem)) for f in kfp_recordings.FOLDER.glob("run-*.json"))
         ),
-        "pipelines": recordings.fields(recordings.recorded("pipelines")["pipelines"][0]),
-        "experiments": recordings.fields(recordings.recorded("experiments")["experiments"][-1]),
+        "pipelines": kfp_recordings.fields(kfp_recordings.recorded("pipelines")["pipelines"][0]),
+        "experiments": kfp_recordings.fields(kfp_recordings.recorded("experiments")["experiments"][-1]),
     }
     assert command(*SUBMIT).exit_code == 0 and command("status").exit_code == 0
     seen = set()
@@ -239,7 +239,7 @@ def test_the_stand_in_answers_nothing_that_a_real_one_does_not(command: Command,
         for item in items:
             if "total_size" not in item and "code" not in item:
                 seen.add(kind)
-                assert recordings.fields(item) <= known[kind], path
+                assert kfp_recordings.fields(item) <= known[kind], path
     assert seen == known.keys()
 
 

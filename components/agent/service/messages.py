@@ -18,7 +18,7 @@ from components.contracts.errors import InputError
 
 ROUNDS = "/v1/rounds"
 URL_VARIABLE = "SKELETONAGENT_AGENT_URL"
-TOKEN_VARIABLE = "SKELETONAGENT_AGENT_TOKEN"  # nosec B105: the name of a variable
+TOKEN_VARIABLE = "SKELETONAGENT_AGENT_TOKEN"
 
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
 """``failed``: the request or the service's configuration is wrong; an LLM or a store that fails costs no job."""

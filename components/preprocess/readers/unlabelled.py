@@ -40,7 +40,7 @@ class Unlabelled(Source):
         self._records = list(_records(path, config))
         if not self._records:
             raise InputError(f"no clip found, expected {', '.join((*SUFFIXES, *_PICKLES))}", at=path)
-        ids = [record.sample_id for record in self._records]
+        ids = [record.sample_id for record in self._records if record.sample_id]
         protocols = config.protocols.values()
         self.splits = {name: ids for protocol in protocols for name in (protocol.train, protocol.test)}
 

@@ -111,8 +111,8 @@ class TestBodies:
             ({"agent__model": "m" * 1_000_000}, "agent.model: found"),
             ({"agent__timeout_s": 1e9}, "agent.timeout_s: found 1e+09; this service allows at most 600"),
             ({"agent__concurrency": 10**9}, "agent.concurrency: found 1e+09"),
-            ({"agent__encoder": "clip", "agent__clip_weights": "/etc/shadow"}, "agent.clip_weights: found"),
-            ({"agent__encoder": "clip", "agent__clip_weights": "s3://other/key"}, "reads from no object store"),
+            ({"agent__encoder": "/etc"}, "agent.encoder: found '/etc'"),
+            ({"agent__encoder": "s3://other/key"}, "agent.encoder: found 's3://other/key'"),
             ({"previous": {"uri": "s3://elsewhere/constraints"}}, "previous: found 's3://elsewhere/constraints'"),
         ],
     )

