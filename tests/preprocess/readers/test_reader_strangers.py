@@ -13,10 +13,13 @@ from estimator_files import WRITERS, labels
 from pickles import dump
 
 from components.contracts.errors import InputError
+from components.contracts.skeleton import layout_names, load_layout
 from components.preprocess.inspect.draft import draft
 from components.preprocess.inspect.inspection import Holdings, inspect
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.samples import Sample
+
+LAYOUTS_README = Path(__file__).resolve().parents[3] / "components" / "contracts" / "layouts" / "README.md"
 
 
 def samples(path: Path) -> dict[str, Sample]:
@@ -228,3 +231,10 @@ def test_a_list_in_another_encoding_is_refused_with_the_remedy(tmp_path: Path) -
     (tmp_path / "labels.csv").write_bytes("id,label\na,händewaschen\n".encode("cp1252"))
     with pytest.raises(InputError, match="not UTF-8 text; save it as UTF-8"):
         open_source(tmp_path)
+
+
+@pytest.mark.parametrize("name", layout_names())
+def test_the_order_of_joints_stands_in_the_readme(name: str) -> None:
+    text = " ".join(LAYOUTS_README.read_text(encoding="utf-8").split())
+    order = ", ".join(f"{number} {joint}" for number, joint in enumerate(load_layout(name).joints))
+    assert f"`{name}`: {order}." in text
