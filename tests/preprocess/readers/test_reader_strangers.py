@@ -11,6 +11,7 @@ import pytest
 from bodies import CLASSES, body, pixels, takes
 from estimator_files import WRITERS, labels
 from pickles import dump
+from test_reader_estimators import config
 
 from components.contracts.errors import InputError
 from components.contracts.skeleton import layout_names, load_layout
@@ -56,6 +57,8 @@ def test_one_coco_file_of_several_videos_is_a_clip_each(tmp_path: Path, style: s
     assert list(found) == list(videos) and [record.label for record in found.values()] == [0, 1, 2]
     for name, points in videos.items():
         np.testing.assert_allclose(found[name].keypoints[0], points)
+    unlabelled = list(open_source(tmp_path / "poses.json", config("coco17"), "clips")[0])
+    assert [record.sample_id for record in unlabelled] == list(videos)
 
 
 def test_several_videos_in_one_of_many_files_are_no_clip(tmp_path: Path) -> None:
