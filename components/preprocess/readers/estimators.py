@@ -212,6 +212,8 @@ def _person(item: dict[str, Any]) -> Person:
     if isinstance(item[key], dict):
         columns = [numbers(item[key].get(axis, []), f"{key}.{axis}") for axis in ("x", "y")]
         visible = item[key].get("visible", item[key].get("confidence"))
+        if columns[0].ndim != 1 or columns[0].shape != columns[1].shape:
+            raise ClipFaultError(f"{key}: expected as many numbers x as y, one per joint")
         points = np.stack(columns, axis=-1).astype(np.float64)
         return Person(points, None if visible is None else numbers(visible, f"{key}.visible"), track)
     if isinstance(item[key], list) and item[key] and all(_is_landmark(joint) for joint in item[key]):

@@ -79,7 +79,7 @@ def _joint_by_joint(values: Array, expected: Expected) -> Array | None:
     frame. None if the lines are no multiple of any.
     """
     sizes = [expected.joints] if expected.joints else sorted({len(load_layout(name).joints) for name in layout_names()})
-    fitting = [values.reshape(-1, size, values.shape[1]) for size in sizes if len(values) % size == 0]
+    fitting = [values.reshape(-1, size, values.shape[1]) for size in sizes if len(values) and len(values) % size == 0]
     if not fitting:
         return None
     return min(

@@ -165,6 +165,14 @@ def test_northwestern_ucla_s_own_folder(tmp_path: Path) -> None:
     assert records[0].keypoints.shape == (1, 20, 20, 3)
 
 
+def test_northwestern_ucla_s_training_split_without_what_the_test_has_too(tmp_path: Path) -> None:
+    twin = body("kinect20", 1, 0)
+    clips = [("a01_s01_e00_v03", 1, twin), ("a01_s01_e01_v01", 1, twin), ("a02_s01_e00_v01", 2, body("kinect20", 2, 1))]
+    splits = open_source(ucla(tmp_path, clips))[0].splits
+    assert splits["xview_train"] == ["a01_s01_e01_v01", "a02_s01_e00_v01"]
+    assert splits["xview_train_clean"] == ["a02_s01_e00_v01"]
+
+
 @pytest.mark.parametrize("name", ["v01_s02_a12_e03", "view_1/a12_s02_e03"])
 def test_northwestern_ucla_s_names_in_other_orders(tmp_path: Path, name: str) -> None:
     source, _ = open_source(ucla(tmp_path, [(name, 1, body("kinect20", 0, 0))]))
