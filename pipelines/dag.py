@@ -1,4 +1,4 @@
-"""The pipeline: preprocess → agent (prior) → per stream [train → agent → train → …] → evaluate.
+"""The pipeline: preprocess → agent (prior) → per stream [train → agent → train → …] → evaluate, and the model.
 
 KFP has no loop whose turns follow each other, so a pipeline is made for a number of rounds; its rounds are
 unrolled within a sub-pipeline for one stream, and a single ParallelFor runs that for every stream.
@@ -15,7 +15,7 @@ from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.experiments import presets_digest
 from components.runtime.source import source_digest
-from components.train.component import train, train_job
+from components.train.component import model, train, train_job
 from pipelines.configure import configure
 from pipelines.parameters import described
 from pipelines.platform import Cluster, Placement, TrainingKind
@@ -28,6 +28,7 @@ class Result(NamedTuple):
     """What the pipeline gives back."""
 
     report: dsl.Artifact
+    model: dsl.Model
 
 
 def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., Any]:
@@ -72,6 +73,7 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
 
         Returns:
             report: report.html for people, metrics.json for machines.
+            model: The last network of every stream, and their weights: what predict takes.
         """
         configured = dress(
             configure(
@@ -116,7 +118,15 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
             ),
             "evaluate",
         )
-        return Result(report=evaluated.outputs["report"])
+        joined = dress(
+            model(
+                stage=parts["evaluate"],
+                code=source_digest("train"),
+                checkpoints=dsl.Collected(trained.outputs["checkpoint"]),
+            ),
+            "model",
+        )
+        return Result(report=evaluated.outputs["report"], model=joined.outputs["model"])
 
     summary = f"From a pickle of skeletons to a report, in {rounds} rounds of training and asking."
     return dsl.pipeline(name="skeletonagent", description=described(skeletonagent, summary))(skeletonagent)  # type: ignore[no-any-return]
@@ -139,7 +149,7 @@ def train_on(cluster: Cluster | None, placement: Placement, **inputs: Any) -> An
 
 
 def _result_names(rounds: int) -> list[str]:
-    """Return the outputs of one stream; no agent follows the last round, so that has no constraints."""
+    """Return what evaluate takes of one stream; no agent follows the last round, so that has no constraints."""
     kinds = {"scores": rounds, "confusion": rounds, "constraints": rounds - 1}
     return [f"{kind}_{number}" for kind, last in kinds.items() for number in range(1, last + 1)]
 
@@ -151,7 +161,8 @@ def _stream_rounds(rounds: int, cluster: Cluster | None) -> Callable[..., Any]:
     would compile into a reference to nothing.
     """
     dress = cluster.dress if cluster else _undressed
-    Results = NamedTuple("Results", [(name, dsl.Artifact) for name in _result_names(rounds)])  # type: ignore[misc]
+    fields = [(name, dsl.Artifact) for name in _result_names(rounds)]
+    Results = NamedTuple("Results", [("checkpoint", dsl.Model), *fields])  # type: ignore[misc]
 
     @dsl.pipeline(name="stream-rounds")
     def stream_rounds(
@@ -181,7 +192,7 @@ def _stream_rounds(rounds: int, cluster: Cluster | None) -> Callable[..., Any]:
                 constraints=constraints,
                 **previous,
             ).set_display_name(f"train round {number}")
-            previous = {"previous": trained.outputs["checkpoint"]}
+            results["checkpoint"] = previous["previous"] = trained.outputs["checkpoint"]
             results[f"scores_{number}"] = trained.outputs["scores"]
             results[f"confusion_{number}"] = trained.outputs["confusion"]
             if number == rounds:

@@ -2,33 +2,36 @@
 
 Round 0 makes constraints before any training: the written priors or, with an LLM, its answers about each
 class. Round r takes the confusion that training round r left and the constraints it trained with, asks
-about the classes whose confusions are new, and keeps what stands about the others.
+about the classes whose confusions are new, and keeps what stands about the others. Where nobody has said anything
+about a class, the training data do (see ``offline.measured``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.agent.llm.budget import cost, estimate
 from components.agent.llm.chat import ChatProvider
 from components.agent.metrics import CONSTRAINTS
+from components.agent.offline.measured import can_tell, joints_of, measured_reply, overlap
 from components.agent.offline.priors import load_priors
 from components.agent.offline.provider import NO_PRIOR, OfflineProvider, prior_constraints
-from components.agent.providers import LOGGER, UNOBSERVED, Observer, Provider, Question, Rival
-from components.agent.questioner import plan_round, plan_round_zero
+from components.agent.providers import LOGGER, UNOBSERVED, Observer, Provider, Question, Reply
+from components.agent.questioner import MEASURED, plan_round, plan_round_zero
+from components.agent.questions import question_about
 from components.agent.round import Round
-from components.agent.selector import select, unchanged
+from components.agent.selector import resolve, select, unchanged, uninformed
 from components.agent.text.encoder import load_encoder
 from components.contracts import confusion as confusions
 from components.contracts import constraints
 from components.contracts.agent_config import PACKAGED
 from components.contracts.config import AgentStage
 from components.contracts.confusion import Confusion
-from components.contracts.constraints import ClassConstraint, Constraints
+from components.contracts.constraints import ClassConstraint, Constraints, Status
 from components.contracts.errors import InputError
-from components.contracts.plan import Estimate, Plan, PlannedClass
+from components.contracts.plan import Plan, PlannedClass
 from components.contracts.skeleton import load_layout
 from components.runtime.progress import progress
 from components.runtime.store.interface import Documents
@@ -36,11 +39,12 @@ from components.runtime.store.interface import Documents
 
 @dataclass(frozen=True)
 class _Planned:
-    """A planned round: what stands so far, whom to ask, and what it was made from."""
+    """A planned round: what stands so far, whom to ask, what it was made from, and what was measured, if anything."""
 
     standing: list[ClassConstraint]
     plan: Plan
     made_from: dict[str, str]
+    seen: Confusion | None = None
 
 
 def run_round(
@@ -100,70 +104,102 @@ def check_round(what: Round) -> None:
 
 def _plan(what: Round) -> _Planned:
     stage = what.stage
-    priors = load_priors(stage.agent.priors)
-    priors.check(stage.data.classes, load_layout(stage.data.layout))
+    priors, layout = load_priors(stage.agent.priors), load_layout(stage.data.layout)
+    priors.check(stage.data.classes, layout)
     made_from = {"priors": priors.sha256} if priors.sha256 else {}
     if what.number == 0:
         check_round(what)
         standing = prior_constraints(stage.data.classes, stage.data.layout, priors, stage.agent.max_joints)
-    else:
-        counts, before = _open_inputs(what)
-        made_from |= {"confusion": counts.digest, "previous": before.digest}
-        standing = list(before.classes)
+        plan = plan_round_zero(
+            standing, stage.agent, lambda planned: estimate(question_about(planned, standing, stage), stage.agent)
+        )
+        return _Planned(standing, plan, made_from)
+    counts, before = _open_inputs(what)
+    seen, standing = counts if can_tell(counts) else None, list(before.classes)
+    offline = stage.agent.provider == "offline"
+    plan = plan_round(
+        counts.train,
+        standing,
+        stage.agent,
+        lambda planned: estimate(question_about(planned, standing, stage, seen), stage.agent),
+        unanswerable={
+            label for label, name in enumerate(stage.data.classes) if offline and priors.find(name, layout) is None
+        },
+        measurable=_measurable(seen, stage),
+    )
+    made_from |= {"confusion": counts.digest, "previous": before.digest}
+    return _Planned(standing, plan, made_from, seen)
 
-    def estimated(planned: PlannedClass) -> Estimate:
-        return estimate(_question(planned, standing, stage), stage.agent)
 
-    if what.number == 0:
-        return _Planned(standing, plan_round_zero(standing, stage.agent, estimated), made_from)
-    return _Planned(standing, plan_round(counts.train, standing, stage.agent, estimated), made_from)
+def _measurable(seen: Confusion | None, stage: AgentStage) -> set[int]:
+    """Return the classes that some joint separates beyond chance."""
+    if seen is None:
+        return set()
+    return {label for label in range(len(stage.data.classes)) if joints_of(seen, label, stage.agent.max_joints)}
 
 
 def _carry_out(planned: _Planned, provider: Provider, what: Round, observer: Observer) -> list[ClassConstraint]:
     """Ask what the plan says and return all constraints, in label order."""
-    stage, round_number = what.stage, what.number
     plan, standing = planned.plan, planned.standing
-    if round_number == 0 and stage.agent.provider == "offline":
+    if what.number == 0 and what.stage.agent.provider == "offline":
         return standing  # the priors are what the offline provider has to say
-    questions = [_question(plan.classes[label], standing, stage) for label in plan.order]
+    questions = [question_about(plan.classes[label], standing, what.stage, planned.seen) for label in plan.order]
     observer.planned(len(questions))
     with progress("agent", len(questions), LOGGER) as report:
         replies = provider.ask(questions, report, observer) if questions else []
-    classes = [
-        unchanged(constraint, f"not asked: {planned_class.reason}", round_number=round_number)
-        for planned_class, constraint in zip(plan.classes, standing, strict=True)
-    ]
-    for question, reply in zip(questions, replies, strict=True):
-        classes[question.label] = select(
-            question,
-            reply,
-            standing[question.label],
-            round_number=round_number,
-            max_joints=stage.agent.max_joints,
-            fixed_joints=stage.agent.joints == "fixed" and round_number > 0,
-            agreement=stage.agent.joint_weights == "agreement" and round_number > 0,
-        )
-    return classes
+    replied = {question.label: reply for question, reply in zip(questions, replies, strict=True)}
+    return [_of_class(entry, replied.get(entry.label), planned, what) for entry in plan.classes]
 
 
-def _question(planned: PlannedClass, standing: list[ClassConstraint], stage: AgentStage) -> Question:
-    names = load_layout(stage.data.layout).joints
-    own = standing[planned.label]
-    rivals = [(standing[confused.label], confused.share) for confused in planned.confused]
-    return Question(
-        label=own.label,
-        name=own.name,
-        description=own.description,
-        joints=tuple(names[joint] for joint in own.joints),
-        rivals=tuple(
-            Rival(rival.label, rival.name, rival.description, tuple(names[joint] for joint in rival.joints), share)
-            for rival, share in rivals
-        ),
-        layout=stage.data.layout,
-        dimensions=stage.data.dimensions,
-        max_persons=stage.data.max_persons,
-        max_joints=stage.agent.max_joints,
+def _of_class(entry: PlannedClass, reply: Reply | None, planned: _Planned, what: Round) -> ClassConstraint:
+    """Return what a class is told: by an answer, else by the data if nobody has said anything else, else as before."""
+    standing = planned.standing[entry.label]
+    question = question_about(entry, planned.standing, what.stage, planned.seen)
+    if reply is None:
+        made = unchanged(standing, f"not asked: {entry.reason}", round_number=what.number)
+    else:
+        made = _select(question, reply, standing, what, "answered")
+        if made.provenance.status == "answered":
+            return _compared(made, question, reply, planned)
+    seen, origin = planned.seen, made.provenance
+    if seen is None or not (entry.measured or uninformed(standing)):
+        return made
+    measured = measured_reply(question, seen, what.stage.agent.max_joints)
+    if measured.answer is None:
+        silent = origin.model_copy(update={"note": f"{origin.note}; {measured.note}"})
+        return made.model_copy(update={"provenance": silent})
+    measured = replace(
+        measured,
+        note=origin.note.removesuffix(f"; {NO_PRIOR}") + (f"; {MEASURED}" if reply else ""),
+        prompt_tokens=origin.prompt_tokens,
+        completion_tokens=origin.completion_tokens,
     )
+    return _select(question, measured, standing, what, "data")
+
+
+def _select(
+    question: Question, reply: Reply, standing: ClassConstraint, what: Round, status: Status
+) -> ClassConstraint:
+    config = what.stage.agent
+    return select(
+        question,
+        reply,
+        standing,
+        round_number=what.number,
+        max_joints=config.max_joints,
+        fixed_joints=config.joints == "fixed" and what.number > 0 and not uninformed(standing),
+        agreement=config.joint_weights == "agreement" and what.number > 0,
+        status=status,
+    )
+
+
+def _compared(made: ClassConstraint, question: Question, reply: Reply, planned: _Planned) -> ClassConstraint:
+    """Add how far the joints of an answer agree with the measured ones."""
+    if planned.seen is None or reply.answer is None:
+        return made
+    named = resolve(reply.answer.joints, load_layout(question.layout)).joints[: question.max_joints]
+    found = overlap(named, planned.seen, question.label)
+    return made.model_copy(update={"provenance": made.provenance.model_copy(update={"agreement": found})})
 
 
 def _open_inputs(what: Round) -> tuple[Confusion, Constraints]:
@@ -180,6 +216,8 @@ def _open_inputs(what: Round) -> tuple[Confusion, Constraints]:
     _expect(previous, "classes", len(before.classes), len(data.classes))
     for label, name in enumerate(data.classes):
         _expect(previous, f"class {label}", before.classes[label].name, name)
+    if counts.separability is not None:
+        _expect(confusion, "joints", counts.separability.shape[1], len(load_layout(data.layout).joints))
     if before.stream:
         _expect(previous, "stream", before.stream, what.stream)
     _expect(previous, "round", before.round, what.number - 1)
@@ -198,8 +236,10 @@ def _log_summary(classes: list[ClassConstraint], plan: Plan, what: Round) -> Non
     statuses = ", ".join(f"{count} {status}" for status, count in counts)
     nobody = what.stage.agent.provider == "offline" and what.stage.agent.priors is None
     asked = "nobody was asked: no LLM and no priors" if nobody else f"{len(plan.order)} classes asked"
+    if any(origin.status == "data" for origin in origins):
+        asked += f"; {MEASURED}"
     LOGGER.info("%s: %s; %s", where, asked, statuses)
-    notes = Counter(origin.note for origin in origins if origin.status != "answered" and origin.note != NO_PRIOR)
+    notes = Counter(origin.note for origin in origins if origin.status == "kept")
     for note, count in notes.most_common(5):
         if note:
             LOGGER.info("  %d unchanged: %s", count, note)

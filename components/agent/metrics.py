@@ -70,7 +70,7 @@ LLM_CACHE_HITS = _Counter(
 
 CONSTRAINTS = Counter(
     "skeletonagent_agent_constraints",
-    "Constraints written, by status: answered, kept, prior or no-prior",
+    "Constraints written, by status: answered, data, kept, prior or no-prior",
     ("status",),
 )
 

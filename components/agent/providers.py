@@ -8,6 +8,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from components.contracts.skeleton import load_layout
 from components.runtime.logs import stage_logger
 from components.runtime.progress import Reporter
 
@@ -19,6 +20,8 @@ class Rival:
     """A class to be told apart from the one asked about, with what stands about it now.
 
     ``share``: the pair's mistakes per sample of the class asked about. No prompt speaks of it.
+    ``looked_at``: the joints that the network goes by most when it sees this class; ``separated_by``: those that
+    separate the two best in the training data. Both the most telling first, and empty if that is not to be told.
     """
 
     label: int
@@ -26,11 +29,16 @@ class Rival:
     description: str
     joints: tuple[str, ...]
     share: float = 0.0
+    looked_at: tuple[str, ...] = ()
+    separated_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Question:
-    """One class to ask about: what stands about it now, its rivals (ranked), and the kind of skeleton."""
+    """One class to ask about: what stands about it now, its rivals (ranked), and the kind of skeleton.
+
+    ``looked_at``: as with a rival.
+    """
 
     label: int
     name: str
@@ -41,6 +49,12 @@ class Question:
     dimensions: str
     max_persons: int
     max_joints: int
+    looked_at: tuple[str, ...] = ()
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The joints of the skeleton, in the order of their numbers."""
+        return load_layout(self.layout).joints
 
 
 class Answer(BaseModel):

@@ -8,15 +8,20 @@ fell in (QUIRKS 2). Like the reference's, its counts are those of the last epoch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from components.agent.offline.measured import DATA
+from components.agent.selector import uninformed
 from components.contracts.config import AgentConfig
 from components.contracts.constraints import ClassConstraint
 from components.contracts.plan import Budget, Confused, Estimate, Plan, PlannedClass
+
+NOBODY = "nobody to ask: no LLM and no written prior"
+MEASURED = "joints measured from the data"
 
 Estimator = Callable[[PlannedClass], Estimate]
 """Says what asking about a class should cost."""
@@ -77,37 +82,62 @@ def plan_round(
     previous: Sequence[ClassConstraint],
     config: AgentConfig,
     estimate: Estimator | None = None,
+    *,
+    unanswerable: Collection[int] = (),
+    measurable: Collection[int] = (),
 ) -> Plan:
     """Decide which classes to ask about after a round of training.
 
     A class is asked if others were confused with it and it was never told apart from any, or its confusions
     have changed materially since (``change`` above ``config.material_change``). The most confused come first
-    (mistakes of the listed pairs, then class number), as far as the budget goes; every other class keeps its
-    constraint.
+    (mistakes of the listed pairs, then class number), as far as the budget goes; of the others those are measured
+    that can be and that nobody has said anything about yet, or that were measured before and whose confusions have
+    changed likewise. Every other class keeps its constraint.
 
     Args:
         confusion: int64 ``[C, C]``, samples by (true class, predicted class), of the training split.
         previous: the constraints that the round trained with, in label order.
         config: thresholds and budget.
         estimate: what asking about a class should cost; by default nothing.
+        unanswerable: classes that there is nobody to ask about.
+        measurable: classes whose joints the training data tell.
     """
     names = [constraint.name for constraint in previous]
     candidates: list[PlannedClass] = []
     left: list[PlannedClass] = []
+    to_measure: set[int] = set()
     for constraint, listed in zip(previous, confused_classes(confusion, config), strict=True):
         changed = change(listed, constraint)
         known = changed is not None and changed <= config.material_change
+        new, nobody = bool(listed) and not known, constraint.label in unanswerable
+        if constraint.label in measurable and (uninformed(constraint) or (new and _is_measured(constraint))):
+            to_measure.add(constraint.label)
         planned = PlannedClass(
             label=constraint.label,
             name=constraint.name,
-            asked=bool(listed) and not known,
+            asked=new and not nobody,
             confused=listed,
             change=changed,
-            reason=_reason(listed, known, names),
+            reason=_reason(listed, known, names) + (f"; {NOBODY}" if new and nobody else ""),
         )
         (candidates if planned.asked else left).append(planned)
     candidates.sort(key=lambda planned: (-sum(confused.count for confused in planned.confused), planned.label))
-    return _within_budget(candidates, left, config, estimate)
+    return _with_measured(_within_budget(candidates, left, config, estimate), to_measure)
+
+
+def _is_measured(constraint: ClassConstraint) -> bool:
+    return constraint.provenance.provider == DATA
+
+
+def _with_measured(plan: Plan, to_measure: Collection[int]) -> Plan:
+    """Have those of these classes measured that are not asked."""
+    classes = [
+        one.model_copy(update={"measured": True, "reason": f"{one.reason}; {MEASURED}"})
+        if one.label in to_measure and not one.asked
+        else one
+        for one in plan.classes
+    ]
+    return plan.model_copy(update={"classes": tuple(classes)})
 
 
 def plan_round_zero(
@@ -118,12 +148,19 @@ def plan_round_zero(
     Offline nobody is asked: the written priors are the answer.
     """
     asked = config.provider != "offline"
-    reason = "first round" if asked else "the written priors are the answer to the first round"
     classes = [
-        PlannedClass(label=constraint.label, name=constraint.name, asked=asked, reason=reason)
+        PlannedClass(
+            label=constraint.label, name=constraint.name, asked=asked, reason=_first_reason(constraint, asked=asked)
+        )
         for constraint in previous
     ]
     return _within_budget(classes, [], config, estimate) if asked else _within_budget([], classes, config, estimate)
+
+
+def _first_reason(constraint: ClassConstraint, *, asked: bool) -> str:
+    if asked:
+        return "first round"
+    return NOBODY if uninformed(constraint) else "the written priors are the answer to the first round"
 
 
 def change(listed: Sequence[Confused], constraint: ClassConstraint) -> float | None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from components.agent.offline.provider import NO_PRIOR
 from components.agent.providers import Answer, Question, Reply
-from components.contracts.constraints import ClassConstraint, Provenance
+from components.contracts.constraints import ClassConstraint, Provenance, Status
 from components.contracts.skeleton import Layout, load_layout
 
 MAX_DESCRIPTION = 1000
@@ -99,8 +99,9 @@ def select(
     max_joints: int,
     fixed_joints: bool = False,
     agreement: bool = False,
+    status: Status = "answered",
 ) -> ClassConstraint:
-    """Make the constraint of one class that was asked about.
+    """Make the constraint of one class that was asked about, or measured.
 
     Args:
         question: what was asked.
@@ -110,9 +111,10 @@ def select(
         max_joints: the longest list of joints; the first ones of the answer stay.
         fixed_joints: take the description only; the standing joints stay.
         agreement: weigh joints by how many of the class's answers named them; see ``agreed``.
+        status: that of a new constraint.
 
     Returns:
-        The new constraint, status ``answered``, or the standing one with a note that says why it stays.
+        The new constraint, or the standing one with a note that says why it stays.
     """
     if reply.answer is None:
         return unchanged(standing, reply.note, round_number=round_number, reply=reply)
@@ -126,7 +128,7 @@ def select(
     else:
         ballot = Ballot(tuple(sorted(resolved.joints[:max_joints])))
     provenance = Provenance(
-        status="answered",
+        status=status,
         provider=reply.provider,
         model=reply.model,
         prompt_version=reply.prompt_version,
@@ -182,9 +184,15 @@ def unchanged(
         "status": origin.status if round_number == 0 else "kept",
         "prompt_tokens": tokens[0],
         "completion_tokens": tokens[1],
+        "agreement": None,
         "note": f"{note}; {NO_PRIOR}" if NO_PRIOR in origin.note else note,
     }
     return standing.model_copy(update={"provenance": origin.model_copy(update=update)})
+
+
+def uninformed(constraint: ClassConstraint) -> bool:
+    """Tell whether nobody has said anything about a class so far: it stands for its name and all joints."""
+    return constraint.provenance.status == "no-prior" or NO_PRIOR in constraint.provenance.note
 
 
 def _notes(note: str, resolved: Resolved, max_joints: int) -> str:

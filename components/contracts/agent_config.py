@@ -41,8 +41,13 @@ class AgentConfig(Section):
     sum. A round sends at most ``max_requests`` requests, repair turns and retries included, and
     stays within ``max_tokens`` and ``max_cost``, which needs the model among ``prices``.
 
-    ``joints``: ``moving`` takes new critical joints with every answer; with ``fixed`` they stay what round 0
-    made them, and only the descriptions move. ``joint_weights``: ``binary`` gives every critical joint the weight 1,
+    Of classes that nobody says anything about, from round 1 on the joints that separate them best in the training data
+    are critical: written priors come before these, and an LLM's answers before both. ``tell``: what an LLM is told of a
+    confused class: ``confusions`` that it is, ``evidence`` also where the network looks and which joints separate the
+    two best.
+
+    ``joints``: ``moving`` takes new critical joints with every answer; with ``fixed`` a class's first ones stay, and
+    only the descriptions move. ``joint_weights``: ``binary`` gives every critical joint the weight 1,
     ``agreement`` the share of the class's answers so far, its prior among them, that named it.
 
     ``encoder`` embeds the descriptions: ``minilm`` comes with the installation; anything else is the folder (a path
@@ -65,6 +70,7 @@ class AgentConfig(Section):
     max_tokens: Positive | None = None
     max_cost: Annotated[float, Field(gt=0)] | None = None
     prices: dict[str, Price] = {}
+    tell: Literal["confusions", "evidence"] = "evidence"
     joints: Literal["fixed", "moving"] = "moving"
     max_joints: Positive = 12
     joint_weights: Literal["binary", "agreement"] = "binary"

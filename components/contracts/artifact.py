@@ -172,11 +172,14 @@ def seal(
     config: Mapping[str, Any],
     about: Mapping[str, Any],
 ) -> None:
-    """Write ``manifest.json`` over the files that lie in ``directory``; the last step of every ``write``."""
+    """Write ``manifest.json`` over the files that lie in ``directory``; the last step of every ``write``.
+
+    The manifests of artifacts within it are files like others.
+    """
     files = {
         str(file.relative_to(directory)): FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file))
         for file in sorted(directory.rglob("*"))
-        if file.is_file() and file.name != MANIFEST
+        if file.is_file() and file != directory / MANIFEST
     }
     manifest = Manifest(
         artifact=schema.name,

@@ -5,7 +5,8 @@ that the Questioner may see; ``validation`` counts the test split of the protoco
 the report only.
 
 From schema 1.1 it also says what could be told apart by what, again on the training split only: ``separability``, by
-the data itself, and ``evidence``, where the network looked.
+the data itself, and ``evidence``, where the network looked. From schema 1.2 also which joints of a class move:
+``activity``.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from components.contracts.config import TrainStage
 from components.contracts.documents import reading
 from components.contracts.errors import DamagedError
 
-SCHEMA = Schema("confusion", 1, 1)
+SCHEMA = Schema("confusion", 1, 2)
 _COUNTS = ("train", "validation")
-_MEASURED = ("separability", "evidence", "pairs", "pair_separability")
+_MEASURED = ("separability", "evidence", "pairs", "pair_separability", "activity")
 MOST = 256 << 20
 """Bytes of one array: counts of 5,792 classes."""
 MOST_SAMPLES = 10**12
@@ -49,6 +50,9 @@ class Confusion(Artifact):
             classes, on average over samples of the class.
         pairs: int64 ``[P, 2]``: pairs of confused classes, the lower number first, in ascending order.
         pair_separability: float32 ``[P, V]``: ``separability`` of each of these pairs.
+        activity: float32 ``[classes, V]`` from 0 to 1: how much each joint moves in the class, as its mean rank among
+            all samples (0.5: as in any other class). Two classes are told apart by the same joints, whichever of them
+            moves these: this says which. None in artifacts of schema 1.1.
     """
 
     stream: str
@@ -59,7 +63,18 @@ class Confusion(Artifact):
     evidence: npt.NDArray[np.float32] | None = None
     pairs: npt.NDArray[np.int64] | None = None
     pair_separability: npt.NDArray[np.float32] | None = None
+    activity: npt.NDArray[np.float32] | None = None
     layout: str = ""
+
+    def merit(self) -> npt.NDArray[np.float32] | None:
+        """Return how well each joint singles a class out: float32 ``[classes, V]``; None if that was not measured.
+
+        A left and a right wave are told apart by both hands, and each is to be known by the one that waves: hence
+        ``separability`` times ``activity``, where this was measured.
+        """
+        if self.separability is None or self.activity is None:
+            return self.separability
+        return self.separability * self.activity
 
 
 class _About(BaseModel):
@@ -156,13 +171,15 @@ def _check_measured(file: Path, confusion: Confusion) -> None:
     joints = None if confusion.separability is None else confusion.separability.shape[-1]
     pairs = None if confusion.pairs is None else len(confusion.pairs)
     shapes = {"separability": (classes, joints), "evidence": (classes, joints), "pairs": (pairs, 2)}
-    shapes |= {"pair_separability": (pairs, joints)}
+    shapes |= {"pair_separability": (pairs, joints), "activity": (classes, joints)}
     for name, shape in shapes.items():
         if (array := getattr(confusion, name)) is None:
             continue
         expect_shape(file, name, array, shape)
-        if array.dtype.kind not in ("iu" if name == "pairs" else "f") or not np.isfinite(array).all():
-            raise DamagedError(f"{name}: {array.dtype} with NaN or infinity, or no numbers, found", at=file)
+        if array.dtype.kind not in ("iu" if name == "pairs" else "f"):
+            raise DamagedError(f"{name}: {array.dtype} found, numbers expected", at=file)
+        if not np.isfinite(array).all():
+            raise DamagedError(f"{name}: NaN or infinity found", at=file)
     if confusion.pairs is not None and ((confusion.pairs < 0) | (confusion.pairs >= classes)).any():
         raise DamagedError(f"pairs: a number is not a class, expected 0 to {classes - 1}", at=file)
 

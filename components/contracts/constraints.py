@@ -27,17 +27,22 @@ from components.contracts.overrides import describe
 from components.contracts.plan import Plan
 from components.contracts.skeleton import load_layout
 
-SCHEMA = Schema("constraints", 1, 2)
+SCHEMA = Schema("constraints", 1, 3)
 MOST_TEXT = 128 << 20
 """Bytes of ``text.npy``."""
 
-Status = Literal["prior", "no-prior", "answered", "kept"]
-"""prior: from the written priors; no-prior: class name and all joints; answered: by the LLM this round;
-kept: not asked, or the answer was unusable, so the previous round's constraint stands."""
+Status = Literal["prior", "no-prior", "data", "answered", "kept"]
+"""prior: from the written priors; no-prior: class name and all joints; data (from schema 1.3): the joints that separate
+the class best in the training data; answered: by the LLM this round; kept: not asked, or the answer was unusable, so
+the previous round's constraint stands."""
 
 
 class Provenance(BaseModel):
-    """Where a class's constraint came from. ``note`` says why, where there is something to say."""
+    """Where a class's constraint came from. ``note`` says why, where there is something to say.
+
+    ``agreement`` (from schema 1.3): of the k joints that an answer named, the share that is among the k joints that
+    separate the class best in the training data; ``None`` where it was not asked this round, or nothing was measured.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,6 +55,7 @@ class Provenance(BaseModel):
     completion_tokens: int = 0
     round: int = 0
     note: str = ""
+    agreement: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class ClassConstraint(BaseModel):

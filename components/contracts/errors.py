@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 
 class SkeletonAgentError(Exception):
@@ -29,7 +30,7 @@ class SkeletonAgentError(Exception):
         self.what, self.at = what, str(at)
         super().__init__(f"{self.at}: {what}" if self.at else what)
 
-    def renamed(self, names: Mapping[str, str]) -> SkeletonAgentError:
+    def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the error with its place called as people know it: local path → URI or role.
 
         A stage works on local copies of what its user named by a URI; the error should name what the user did.

@@ -46,10 +46,40 @@ class Paired(_Part):
     p_value: float
 
 
+class Doubt(_Part):
+    """One thing that is doubtful about the data; see ``components.preprocess.inspect.doubts``.
+
+    ``stop`` makes results meaningless, ``accepted`` would but for ``data.accept``; a ``warning`` should be looked into,
+    a ``note`` is worth knowing.
+    """
+
+    code: str
+    severity: Literal["stop", "accepted", "warning", "note"]
+    text: str
+    remedy: str = ""
+
+
+class LostInClass(_Part):
+    """Of the ``samples`` of a class that lost something: frames that show nobody, frames that are not in the dataset,
+    and positions of joints that were interpolated."""
+
+    samples: int
+    empty: int
+    dropped: int
+    filled: int
+
+
+class Lost(LostInClass):
+    """The same of all classes, and the ``frames`` of the whole input."""
+
+    frames: int
+    classes: dict[str, LostInClass] = Field({}, description="by name, those that lost something")
+
+
 class Data(_Part):
     """What was learnt from and tested on."""
 
-    layout: str
+    layout: str = Field(description="its name")
     classes: list[str] = Field(description="names, by class number")
     protocol: str
     protocol_label: str
@@ -58,6 +88,8 @@ class Data(_Part):
     test_samples: int
     train_samples: int | None = Field(None, description="null without the dataset")
     held_out_samples: int = Field(0, description="of the training split, from which weights were learnt")
+    doubts: list[Doubt] | None = Field(None, description="the gravest first; null without the dataset")
+    lost: Lost | None = Field(None, description="null without the dataset")
 
 
 class Training(_Part):
@@ -224,6 +256,7 @@ class SaidOfClass(_Part):
     measured: list[str] = Field(
         [], description="as many joints as ``joints`` has: those that separate the class best in the training data"
     )
+    agreement: float | None = Field(None, description="share of ``joints`` that are in ``measured``")
 
 
 class Said(_Part):
@@ -259,12 +292,67 @@ class ClassEffect(_Part):
     interval: Interval
 
 
+class FollowedClass(_Part):
+    """A class whose joints the LLM named or the data gave, after a round.
+
+    ``agreement``: the share of its joints that are also the measured ones. Before and after the training that followed:
+    ``recall`` on the test split, and of all that the network saw in favour of the class on training samples
+    (``evidence`` above 0) the share on joints that only the guidance names and on those that were only measured. Null
+    where the artifacts do not say.
+    """
+
+    stream: str
+    round: int
+    label: int
+    status: str
+    agreement: float
+    recall: tuple[float, float] | None
+    evidence_said: tuple[float, float] | None
+    evidence_measured: tuple[float, float] | None
+
+
+class FollowedRecall(_Part):
+    """How much the recall of classes rose whose joints are mostly the measured ones, against those of which they are
+    mostly others. ``difference``: how much more that of the former rose, with its interval over test samples."""
+
+    measured: tuple[float, float]
+    said: tuple[float, float]
+    difference: float
+    interval: Interval
+
+
+class FollowedEvidence(_Part):
+    """The shares of evidence of ``FollowedClass``, on average over ``classes``; ``difference``: how much more that on
+    measured joints rose than that on joints that only the guidance names, with its interval over classes."""
+
+    classes: int
+    measured: tuple[float, float]
+    said: tuple[float, float]
+    difference: float
+    interval: Interval
+
+
+class Followed(_Part):
+    """Which joints the round after followed: those that the LLM named, or those that the data measured.
+
+    ``measured`` and ``said`` count classes (per stream and round) by where most of their joints are from. The groups
+    are not drawn by lot: what is found is a hint and no proof.
+    """
+
+    measured: int
+    said: int
+    recall: FollowedRecall | None = Field(None, description="null if a group is empty, or scores are not given")
+    evidence: FollowedEvidence | None = Field(None, description="null where the artifacts do not say")
+    classes: list[FollowedClass]
+
+
 class LoopRound(_Part):
     """A round after which the agent spoke, over all streams; ``top1`` of the ensemble in this round and the next."""
 
     round: int
     asked: int | None
     answered: int
+    measured: int = Field(0, description="classes whose joints the data gave; nobody was asked about them")
     joints_changed: int | None
     descriptions_changed: int | None
     tokens: int
@@ -319,6 +407,7 @@ class Loop(_Part):
     steps: list[Step] = []
     streams: list[StreamStep] = []
     effect: PairEffect | None = None
+    followed: Followed | None = Field(None, description="null where no joints were measured")
     slopes: list[MovingPair] = []
 
 

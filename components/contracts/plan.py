@@ -35,6 +35,8 @@ class Estimate(_Part):
 class PlannedClass(_Part):
     """Whether a class is asked about this round, and why; ``confused`` is ranked, the worst first.
 
+    ``measured``: nobody is asked, but its joints are measured from the training data.
+
     ``change``: how much the shares of its confusions differ from those that its constraint answered (see
     ``components.agent.questioner.change``); ``None`` where it never was told apart from any class.
     ``estimate``: what asking about it should cost; ``None`` where nothing speaks for asking.
@@ -47,6 +49,7 @@ class PlannedClass(_Part):
     confused: tuple[Confused, ...] = ()
     change: float | None = None
     estimate: Estimate | None = None
+    measured: bool = False
 
 
 class Budget(_Part):

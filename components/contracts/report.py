@@ -24,7 +24,7 @@ from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.metrics import Metrics
 
-SCHEMA = Schema("report", 1, 2)
+SCHEMA = Schema("report", 1, 3)
 PREDICTIONS = "predictions.npz"
 
 

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from components.contracts.config import DataConfig
+from components.preprocess.readers.clip import with_depth
 from components.preprocess.readers.samples import Sample
 
 METRES = {"centimetres": 0.01, "millimetres": 0.001}
+HIGHEST_STATE = 2
+"""Of a fourth column: a visibility or confidence up to 1, or Kinect's tracking state, 0 to 2."""
 WHOLE_BODY = 133
 """Joints of COCO-WholeBody; the first ones are COCO's."""
 FIRST_OF_WHOLE_BODY = {"coco17": 17, "coco20": 17, "wholebody23": 23}
@@ -23,6 +26,8 @@ def adapt(sample: Sample, config: DataConfig) -> Sample:
         return replace(sample, label=label)
     if config.dimensions == "2d+score" and scores is None and points.shape[3] == 3:
         points, scores = points[..., :2], points[..., 2]
+    if points.shape[3] == 4 and (points[..., 3] >= 0).all() and (points[..., 3] <= HIGHEST_STATE).all():
+        points, scores = with_depth(points, scores, config.dimensions == "3d")
     whole = FIRST_OF_WHOLE_BODY.get(config.layout) if config.joints is None and points.shape[2] == WHOLE_BODY else None
     order = range(whole) if whole else config.joint_order
     if order is not None and max(order) < points.shape[2]:

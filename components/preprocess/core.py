@@ -115,6 +115,7 @@ class _Packing:
         self._fingerprints: dict[str, bytes] = {}
         self._survey = Survey()
         self.reasons: Counter[str] = Counter()
+        self._refused: list[str] = []
 
     def take(self, record: Prepared) -> None:
         """Pack a record, or skip it if there is a reason to, or its id came before."""
@@ -179,6 +180,8 @@ class _Packing:
         self._writer.notes["lost"] = totals(self._survey.lost, self._config.classes)
 
     def _check_protocols(self, source: Path, splits: dict[str, list[str]]) -> None:
+        if not self._fingerprints and self._config.format == "clips":
+            raise InputError("; ".join(self._refused), at=source)
         if not self._fingerprints:
             reason, count = self.reasons.most_common(1)[0]
             raise InputError(f"no usable sample; most frequent reason ({count} times): {reason}", at=source)
@@ -186,6 +189,10 @@ class _Packing:
             for split in (protocol.train, protocol.test):
                 if not any(sample_id in self._fingerprints for sample_id in splits[split]):
                     found = f"none of its {len(splits[split])} samples is usable" if splits[split] else "it is empty"
+                    if splits[split] and not any(sample_id in self._seen for sample_id in splits[split]):
+                        found += (
+                            f": the ids differ, {splits[split][0]!r} in the split, {next(iter(self._seen))!r} a sample"
+                        )
                     raise InputError(f"split {split!r} of protocol {name!r}: {found}", at=source)
 
     def _leaks(self, splits: dict[str, list[str]]) -> dict[str, int]:
@@ -199,3 +206,5 @@ class _Packing:
     def _skip(self, position: int, sample_id: str, reason: str) -> None:
         self._writer.skip(position, sample_id, reason)
         self.reasons[reason] += 1
+        name = f" ({sample_id})" if sample_id else ""
+        self._refused.append(f"clip {position}{name}: {reason}")

@@ -12,8 +12,8 @@ from components.runtime.cli import Exchange, application, parse_settings, read_e
 from components.train.core import Outputs, train_round
 from components.train.distributed.process_group import process_group
 from components.train.round import Round
+from components.train.trained import commands
 from components.train.trained.curve import draw_curve
-from components.train.trained.predicting import predict
 from components.train.trained.published import import_reference
 from components.train.trained.scoring import test_checkpoint
 from components.train.training.allocator import keep_memory
@@ -25,9 +25,7 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the experiment, e.g. train.epochs=4."),
 ]
 
-app = application(
-    "python -m components.train", "Train the recogniser: one stream, one round. Import and test checkpoints."
-)
+app = application("python -m components.train", "Train the recogniser: one stream, one round. Use what was trained.")
 
 
 @app.callback()
@@ -183,42 +181,12 @@ def curve_command(
     print(plot)
 
 
-@app.command("predict")
-def predict_command(
-    checkpoint: Annotated[str, typer.Argument(help="`checkpoint` artifact.")],
-    skeletons: Annotated[
-        str, typer.Argument(help="Skeletons of one or more clips: `.pkl`, `.json`, `.npy`, or a `dataset` artifact.")
-    ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes and joints to name.")] = 5,
-    clips: Annotated[int | None, typer.Option(min=1, help="Clips per sample; else as in training's test.")] = None,
-    best: Annotated[
-        bool, typer.Option("--best/--last", help="Weights of the best tested epoch, or of the last one.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")] = False,
-) -> None:
-    """Name what is done in raw skeletons, and the joints that say so.
-
-    SKELETONS is one of
-
-    - `.npy`: one clip, `[T, V, C]` or `[M, T, V, C]` (persons, frames, joints; C is x, y, z, or x, y, score);
-    - `.json`: such an array as nested lists; or `{"clips": [{"id": …, "keypoint": …, "keypoint_score": …,
-      "img_shape": [height, width]}, …]}`, all but `keypoint` optional;
-    - `.pkl`: an annotation pickle of PYSKL (`split` and `label` not needed), read as data, never executed;
-    - a `dataset` artifact that was packed with the same `data` settings: all of its samples, as they are. This is the
-      one form that the training image takes, where `components.preprocess` is not.
-
-    Raw skeletons are normalised as the checkpoint's training data were. A joint's *evidence* is what it adds to the
-    logit of the class above the average class; over all joints (and a constant) that is the logit itself, nothing
-    estimated.
-
-    **Example**
-
-        python -m components.train predict out/checkpoint walk.npy --json
-    """
-    with Exchange() as exchange:
-        source, model = exchange.input(skeletons), exchange.input(checkpoint)
-        for prediction in predict(model, source, clips=clips, best=best):
-            print(prediction.to_json(top) if as_json else prediction.to_text(top))
+for name, command in (
+    ("model", commands.join_command),
+    ("predict", commands.predict_command),
+    ("export", commands.export_command),
+):
+    app.command(name)(command)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The train stage as KFP components: in the task's own pod, or on several nodes in a TrainJob of Kubeflow Trainer."""
+"""The train stage as KFP components: in the task's own pod, or on several nodes in a TrainJob of Kubeflow Trainer.
+
+``model`` joins what the streams have learnt."""
 
 from kfp import dsl
 
@@ -113,3 +115,31 @@ def train_job(
         outputs = {name: Path(artifact.path) for name, artifact in artifacts.items()}
         trainjob.run(job, trainjob.Nodes.read(nodes, gpus, accelerator), outputs)
         show(checkpoint, confusion, scores, metrics)
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def model(
+    stage: str,
+    code: str,
+    checkpoints: dsl.Input[list[dsl.Model]],
+    model: dsl.Output[dsl.Model],
+):
+    """Join the last checkpoints of all streams into the model that predicts.
+
+    Args:
+        stage: Configuration of the evaluate stage (JSON), which has the streams' weights.
+        code: Digest of the stage's source, so that the cache knows a change of code.
+        checkpoints: Of every stream, after the last round.
+        model: The networks of all streams with their weights; without the optimiser's state.
+    """
+    from components.runtime.task import describe, task
+
+    with task("model", "train", code):
+        from pathlib import Path
+
+        from components.contracts.config import EvaluateStage, parse_section
+        from components.train.trained.joining import join_streams
+
+        paths = [Path(checkpoint.path) for checkpoint in checkpoints]
+        join_streams(parse_section(EvaluateStage, stage), paths, Path(model.path))
+        model.metadata.update(describe(model.path))

@@ -258,6 +258,7 @@ class _RoundRun:
             evidence=class_evidence(trainer.model, source, trainer.samples, trainer.stage, layout, trainer.stream),
             pairs=told.pairs,
             pair_separability=told.of_pairs,
+            activity=told.activity,
         )
 
     def _score_test(self, clips: int) -> Scores:

@@ -21,7 +21,7 @@ from pipelines.cluster.package import NAME
 from pipelines.cluster.replay import Need
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
-KINDS = ("dataset", "constraints", "checkpoint", "confusion", "scores", "report")
+KINDS = ("dataset", "constraints", "checkpoint", "confusion", "scores", "model", "report")
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ def _unclear(need: Need, candidates: list[Found], where: str) -> str:
 
 
 def found_below(folder: str) -> Iterator[Found]:
-    """Yield the artifacts below a folder or prefix."""
-    for uri, content in _remote(folder) if "://" in folder else _local(Path(folder)):
+    """Yield the artifacts below a folder or prefix, but not those that are a part of another, as in a model."""
+    found = dict(_remote(folder) if "://" in folder else _local(Path(folder)))
+    for uri, content in found.items():
+        if uri.rpartition("/")[0] in found:
+            continue
         try:
             manifest = Manifest.model_validate_json(content)
         except ValidationError:

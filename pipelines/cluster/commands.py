@@ -158,7 +158,7 @@ def status(
 
 
 def replay(
-    stage: Annotated[str, typer.Argument(help="preprocess, agent, train or evaluate.")],
+    stage: Annotated[str, typer.Argument(help="preprocess, agent, train, model or evaluate.")],
     run: Annotated[str, typer.Option(help="Id of the run whose artifacts it takes; none: the newest.")] = "",
     stream: Annotated[str, typer.Option(help="Of agent and train: j, b, k, jm, bm or km.")] = "j",
     round_number: Annotated[int, typer.Option("--round", help="Of agent (0: the prior) and train.")] = 1,

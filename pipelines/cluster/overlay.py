@@ -84,9 +84,9 @@ class _Resources(Section):
 class _Compile(Section):
     """What ``compile.yaml`` may say."""
 
-    resources: dict[Literal["configure", "preprocess", "agent", "train", "train-job", "evaluate"], _Resources] = Field(
-        default_factory=dict
-    )
+    resources: dict[
+        Literal["configure", "preprocess", "agent", "train", "train-job", "model", "evaluate"], _Resources
+    ] = Field(default_factory=dict)
     trainer: TrainingKind = TrainingKind.POD
     nodes: Positive = 1
 

@@ -26,8 +26,13 @@ class Past:
     parts: Parts
 
     def stage(self, name: str, stream: str) -> str:
-        """Return the configuration of a stage, as a task is given it; that of ``train`` belongs to a stream."""
-        return self.parts.train[stream] if name == "train" else str(getattr(self.parts, name))
+        """Return the configuration of a stage, as a task is given it; that of ``train`` belongs to a stream.
+
+        That of ``model`` is the evaluation's, which has the weights.
+        """
+        if name == "train":
+            return self.parts.train[stream]
+        return str(getattr(self.parts, "evaluate" if name == "model" else name))
 
     def config(self, need: Need) -> dict[str, Any]:
         """Return the configuration that made such an artifact in this run."""

@@ -15,10 +15,11 @@ from components.contracts.errors import InputError
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.source import source_digest
+from components.train.component import model
 from pipelines.dag import train_on
 from pipelines.platform import Cluster, Placement
 
-STAGES = ("preprocess", "agent", "train", "evaluate")
+STAGES = ("preprocess", "agent", "train", "model", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Need:
     @property
     def listed(self) -> bool:
         """Whether it is one of a list over streams."""
-        return "_" in self.name
+        return "_" in self.name or self.name == "checkpoints"
 
     @property
     def type(self) -> type[dsl.Artifact]:
@@ -78,6 +79,8 @@ class Target:
         if self.stage == "agent" and r:
             previous = Need("previous", "constraints", guide.stream, guide.round)
             return [Need("confusion", "confusion", stream, r), previous]
+        if self.stage == "model":
+            return [Need("checkpoints", "checkpoint", s, self.rounds) for s in self.streams]
         if self.stage == "evaluate":
             kinds = [(kind, number) for kind in ("scores", "confusion") for number in range(1, self.rounds + 1)]
             kinds += [("constraints", number) for number in range(1, self.rounds)]
@@ -110,7 +113,7 @@ def make_replay(target: Target, uris: Uris, cluster: Cluster | None = None) -> C
         case "train":
             return _train(target, uris, finish, cluster)
         case _:
-            return _evaluate(target, uris, finish)
+            return _of_all_streams(target, uris, finish)
 
 
 def _preprocess(finish: Finish) -> Callable[..., Any]:
@@ -151,23 +154,25 @@ def _train(target: Target, uris: Uris, finish: Finish, cluster: Cluster | None) 
     return replay  # type: ignore[no-any-return]
 
 
-def _evaluate(target: Target, uris: Uris, finish: Finish) -> Callable[..., Any]:
-    evaluate = evaluate_component(target.rounds)
+def _of_all_streams(target: Target, uris: Uris, finish: Finish) -> Callable[..., Any]:
+    component = model if target.stage == "model" else evaluate_component(target.rounds)
+    code = source_digest("train" if target.stage == "model" else "evaluate")
     listed: dict[str, list[str]] = {}
+    types = {need.name: need.type for need in target.needs()}
     for need in target.needs():
         if need.listed:
             listed.setdefault(need.name, []).append(uris[need])
 
-    @dsl.pipeline(name="skeletonagent-replay-evaluate")
+    @dsl.pipeline(name=f"skeletonagent-replay-{target.stage}")
     def replay(stage: str) -> None:
         # A list of artifacts can only come from a loop; and an importer takes its URI from plain items alone, for it
         # passes over what selects a part of one (component/importer_launcher.go of KFP): one loop for each list.
         results = {}
         for name, items in listed.items():
             with dsl.ParallelFor(items, name=name.replace("_", "-")) as uri:
-                imported = _imported(uri, dsl.Artifact)
+                imported = _imported(uri, types[name])
             results[name] = dsl.Collected(imported)
-        finish(evaluate(stage=stage, code=source_digest("evaluate"), **_single(target, uris), **results))
+        finish(component(stage=stage, code=code, **_single(target, uris), **results))
 
     return replay  # type: ignore[no-any-return]
 

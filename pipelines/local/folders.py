@@ -24,7 +24,7 @@ from components.contracts.errors import InputError
 ARTIFACTS, CACHE, DOWNLOADS, LLM, TEMPORARY = "artifacts", "cache", "downloads", "llm", "tmp"
 RESERVED = (ARTIFACTS, CACHE, DOWNLOADS, LLM, "agent", "containers", "bucket")
 """What lies beside the runs' folders."""
-REPORT, RECORD, USES = "report.html", "run.json", "uses.jsonl"
+REPORT, RECORD, USES, MODEL = "report.html", "run.json", "uses.jsonl", "model"
 
 
 class Record(BaseModel):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +30,7 @@ class Run:
     def size(self) -> int:
         """Bytes that deleting it sets free."""
         artifacts = self.home.parent / ARTIFACTS
-        return _size(self.home) + sum(_size(artifacts / path) for path in self.own.artifacts)
+        return _size([self.home, *(artifacts / path for path in self.own.artifacts)])
 
 
 def runs(root: Path) -> list[Run]:
@@ -110,7 +113,14 @@ def _remove_empty(folder: Path, above: Path) -> None:
         folder = parent
 
 
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+def _size(paths: Iterable[Path]) -> int:
+    """Return the bytes of all files below; one of several names, as in a model, counts once, and only if all go."""
+    names: Counter[tuple[int, int]] = Counter()
+    found: dict[tuple[int, int], os.stat_result] = {}
+    for path in paths:
+        for file in [path] if path.is_file() else path.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                about = file.stat()
+                names[about.st_dev, about.st_ino] += 1
+                found[about.st_dev, about.st_ino] = about
+    return sum(about.st_size for key, about in found.items() if names[key] >= about.st_nlink)

@@ -3,6 +3,7 @@
 Everything lies below one folder, ``runs`` by default::
 
     runs/<name>/report.html, metrics.json, predictions.npz     the result
+    runs/<name>/model/                              what predict and export take
     runs/<name>/run.json, uses.jsonl                what was run, when, how long; which artifacts it used
     runs/<name>/pipeline.log                        what KFP and the stages printed
     runs/<name>/resume/                             the state of rounds that were interrupted
@@ -33,9 +34,10 @@ from rich.console import Console
 
 from components.agent.llm.cache import VARIABLE as LLM_CACHE_VARIABLE
 from components.contracts import report as report_contract
-from components.contracts.artifact import digest_of
+from components.contracts.artifact import digest_of, staged
 from components.contracts.config import Experiment, load_experiment
 from components.contracts.errors import InputError, ResourceError, SkeletonAgentError, UnavailableError
+from components.evaluate.report.facts import RunFacts
 from components.preprocess.readers.files import digest as data_digest
 from components.runtime import events
 from components.runtime.metrics import RUN_VARIABLE, TENSORBOARD_VARIABLE
@@ -43,6 +45,7 @@ from components.runtime.task import RESUME_VARIABLE
 from pipelines.dag import make_pipeline
 from pipelines.local import folders
 from pipelines.local.display import Display
+from pipelines.local.facts import add_facts, command, machine
 from pipelines.local.log import PlainLog, everything_into
 from pipelines.local.tasks import Processes, started_directly
 from pipelines.platform import ALLOCATOR
@@ -68,6 +71,14 @@ class Request:
     overrides: dict[str, Any]
     root: Path = Path("runs")
     agent_url: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the artifacts lie that the pipeline gives back."""
+
+    report: Path
+    model: Path
 
 
 @dataclass(frozen=True)
@@ -121,13 +132,14 @@ def run(request: Request, console: Console, place: Place = processes) -> Path:
                 everything_into(cast(TextIO, log), display.cached),
                 _ends_on_signals(display, workplace.stop, home / folders.TEMPORARY),
             ):
-                artifact = _execute(request, experiment, workplace, home, sha256)
-            if artifact is None or display.errors:
+                result = _execute(request, experiment, workplace, home, sha256)
+            if result is None or display.errors:
                 raise _failure(display, log.name)
             if display.cached:
                 names = ", ".join(f"{name} × {count}" if count > 1 else name for name, count in display.cached.items())
                 console.print(f"from the cache: {names}", highlight=False, soft_wrap=True)
-            record.top1 = _publish(artifact, home, console)
+            record.top1 = _publish(result, home, console)
+        add_facts(home / folders.REPORT, _facts(request, place, home, record.seconds))
     return home / folders.REPORT
 
 
@@ -161,8 +173,8 @@ def _announce(experiment: Experiment, home: Path, console: Console) -> None:
         console.print(text, highlight=False, soft_wrap=True)
 
 
-def _execute(request: Request, experiment: Experiment, workplace: Workplace, home: Path, sha256: str) -> Path | None:
-    """Run the pipeline; None if a task failed."""
+def _execute(request: Request, experiment: Experiment, workplace: Workplace, home: Path, sha256: str) -> Result | None:
+    """Run the pipeline and return where its artifacts are; None if a task failed."""
     local.init(
         workplace.runner,
         pipeline_root=str(request.root / folders.ARTIFACTS),
@@ -180,7 +192,8 @@ def _execute(request: Request, experiment: Experiment, workplace: Workplace, hom
         "agent_url": workplace.agent_url,
     }
     try:
-        return Path(pipeline(**arguments).outputs["report"].path)
+        outputs = pipeline(**arguments).outputs
+        return Result(Path(outputs["report"].path), Path(outputs["model"].path))
     except RuntimeError as error:
         if "finished with status" in str(error):  # KFP names only the task; the task itself said why
             return None
@@ -201,13 +214,33 @@ def _failure(display: Display, log: str) -> Exception:
     return StageError(f"a task could not be started (details: {log})")
 
 
-def _publish(artifact: Path, home: Path, console: Console) -> float:
-    """Copy the report into the run's folder; return the ensemble's top-1 accuracy."""
-    headline = report_contract.open(artifact).metrics.headline
+def _publish(result: Result, home: Path, console: Console) -> float:
+    """Put the report and the model into the run's folder; return the ensemble's top-1 accuracy."""
+    headline = report_contract.open(result.report).metrics.headline
+    with staged(home / folders.MODEL) as scratch:
+        shutil.copytree(result.model, scratch, dirs_exist_ok=True, copy_function=_link_or_copy)
     for name in (folders.REPORT, "metrics.json", report_contract.PREDICTIONS):
-        shutil.copyfile(artifact / name, home / name)
+        shutil.copyfile(result.report / name, home / name)
     console.print(f"ensemble of {', '.join(headline.streams)}: top-1 {headline.top1:.1%}", highlight=False)
     return headline.top1
+
+
+def _facts(request: Request, place: Place, home: Path, seconds: float) -> RunFacts:
+    arguments = (request.data, request.config, request.overrides, request.root, request.agent_url)
+    return RunFacts(
+        command=command(*arguments, in_containers=place is not processes),
+        machine=machine(_cores()),
+        seconds=seconds or None,
+        model=str(home / folders.MODEL),
+    )
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Give a file another name, which takes no space; copy it where the file system, or its owner, allows no other."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _set_environment(experiment: Experiment, home: Path) -> None:

@@ -20,6 +20,7 @@ from components.agent.providers import Question, Reply, Rival
 from components.contracts import confusion as confusions
 from components.contracts.config import AgentConfig, AgentStage, DataConfig, ModelConfig, TrainConfig, TrainStage
 from components.contracts.confusion import Confusion
+from components.contracts.skeleton import load_layout
 
 NW_UCLA = (
     "pick up with one hand",
@@ -73,17 +74,36 @@ class Scene:
         stream: str = "j",
         round_number: int = 1,
         validation: int = 0,
+        tells: dict[str, tuple[str, ...]] | None = None,
     ) -> Path:
-        """Write a confusion artifact: 50 right answers per class and the given (true, predicted) mistakes."""
+        """Write a confusion artifact: 50 right answers per class and the given (true, predicted) mistakes.
+
+        ``tells``: per class the joints that tell it from all others and that the network looks at; without it nothing
+        was measured.
+        """
         names = list(stage.data.classes)
         counts = 50 * np.eye(len(names), dtype=np.int64)
         for (true, predicted), count in mistakes.items():
             counts[names.index(true), names.index(predicted)] = count
         path = self.root / f"confusion-{len(list(self.root.iterdir()))}"
         train = TrainStage(seed=0, rounds=2, data=stage.data, model=ModelConfig(), train=TrainConfig(epochs=2))
-        artifact = Confusion(stream, round_number, counts, np.full_like(counts, validation))
+        measured = {} if tells is None else _measured(stage, counts, tells)
+        artifact = Confusion(stream, round_number, counts, np.full_like(counts, validation), **measured)
         confusions.write(path, artifact, made_from={}, config=train)
         return path
+
+
+def _measured(stage: AgentStage, counts: np.ndarray, tells: dict[str, tuple[str, ...]]) -> dict[str, np.ndarray]:
+    names, layout = list(stage.data.classes), load_layout(stage.data.layout)
+    rows = np.full((len(names), len(layout.joints)), 0.02, dtype=np.float32)
+    for name, joints in tells.items():
+        for rank, joint in enumerate(joints):
+            rows[names.index(name), layout.number(joint)] = 0.9 - 0.01 * rank
+    pairs = np.argwhere(np.triu(counts + counts.T, k=1))
+    return {"separability": rows, "evidence": rows - 0.05, "activity": np.full_like(rows, 0.5)} | {
+        "pairs": pairs,
+        "pair_separability": rows[pairs].max(axis=1).reshape(-1, rows.shape[1]),
+    }
 
 
 Response = tuple[int, dict[str, str], bytes | Iterator[bytes]]

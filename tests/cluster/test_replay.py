@@ -95,7 +95,7 @@ def test_what_the_run_was_given_counts_more_than_the_overlay(command: Command, b
     assert (values["data"], values["data_sha256"]) == ("s3://lab/my.pkl", "ab") and "gpus" not in values
 
 
-@pytest.mark.parametrize("stage", ["preprocess", "agent", "train", "evaluate"])
+@pytest.mark.parametrize("stage", ["preprocess", "agent", "train", "model", "evaluate"])
 def test_every_stage_can_be_repeated(
     command: Command, backend: Backend, run_id: str, tmp_path: Path, stage: str
 ) -> None:
@@ -115,6 +115,20 @@ def test_dry_run_names_the_artifacts_and_submits_nothing(
     assert f"agent j round 1 of run {run_id}" in result.output
     assert "train-1-j/0b6f/confusion" in result.output and "agent-prior/0b6f/constraints" in result.output
     assert len(backend.runs) == 1 and (tmp_path / "build" / "replay-agent-j-round-1.yaml").is_file()
+
+
+def test_the_networks_inside_a_model_are_not_taken_for_checkpoints_of_their_own(
+    command: Command, run_id: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    everything(root, run_id)
+    folder = put(root, run_id, "model", "model", {"round": 2, "stream": "j"})
+    part = folder / "j"
+    part.mkdir()
+    seal(part, Schema("checkpoint", 1, 0), made_from={}, config={}, about={"round": 2, "stream": "j"})
+    result = command("replay", "model", "--run", run_id, "--root", str(root), "--dry-run")
+    assert result.exit_code == 0, result.exception
+    assert "train-2-j/0b6f/checkpoint" in result.output and "train-2-b/0b6f/checkpoint" in result.output
 
 
 def test_what_came_from_the_cache_is_found_in_another_run(command: Command, run_id: str, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 # KFP is installed by itself. The others are imported where they are asked for, with one line where they are missing:
-# pictures, TensorBoard and MLflow are for people, the CLIP encoder (torch) is no part of the agent's image.
+# pictures, TensorBoard, MLflow and ONNX are for people, the CLIP encoder (torch) is no part of the agent's image.
 ELSEWHERE = {
     "preprocess": {"kfp"},
-    "train": {"kfp", "matplotlib", "mlflow-skinny", "mlflow", "tensorboardx"},
+    "train": {"kfp", "matplotlib", "mlflow-skinny", "mlflow", "onnx", "onnxruntime", "tensorboardx"},
     "agent": {"kfp", "matplotlib", "torch"},
     "evaluate": {"kfp"},
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from components.contracts import checkpoint, confusion, constraints, dataset, report, scores
+from components.contracts import checkpoint, confusion, constraints, dataset, model, report, scores
 from components.contracts.checkpoint import Checkpoint, TrainState
 from components.contracts.config import Experiment
 from components.contracts.confusion import Confusion
@@ -84,6 +84,22 @@ def write_checkpoint(path: Path, variant: int = 0) -> None:
     checkpoint.write(path, made, made_from=MADE_FROM)
 
 
+def write_model(path: Path, variant: int = 0) -> None:
+    tensors = {"w": np.arange(6, dtype=np.float32).reshape(2, 3) + variant}
+    made = [
+        Checkpoint(
+            tensors,
+            {"w": tensors["w"] / 2},
+            TrainState(stream=stream, round=2, epoch=4, step=9, text_dimensions=4, history=(EPOCH,)),
+            EXPERIMENT.stage_train(stream),
+            best=tensors,
+        )
+        for stream in ("b", "j")
+    ]
+    joined = model.made_of(EXPERIMENT.stage_evaluate(), [(path / one.state.stream, one) for one in made])
+    model.write(path, joined, made_from=MADE_FROM, config=EXPERIMENT.stage_evaluate())
+
+
 def write_scores(path: Path, variant: int = 0) -> None:
     probabilities = np.asarray([[0.5, 0.25, 0.25], [0.125, 0.125, 0.75]], dtype=np.float32)
     ids = np.asarray(["a", "ü"])
@@ -127,6 +143,7 @@ class Kind:
         return str(self.module.SCHEMA.name)
 
 
+CHECKPOINT = ("manifest.json", "model.safetensors", "state.safetensors", "state.json")
 KINDS = [
     Kind(dataset, ("keypoints.npy", "index.npz", "skipped.jsonl"), write_dataset),
     Kind(constraints, ("constraints.json", "text.npy"), write_constraints),
@@ -134,4 +151,5 @@ KINDS = [
     Kind(checkpoint, ("model.safetensors", "state.safetensors", "state.json"), write_checkpoint),
     Kind(scores, ("scores.npz", "history.json"), write_scores),
     Kind(report, ("report.html", "metrics.json"), write_report),
+    Kind(model, ("model.json", *(f"{stream}/{file}" for stream in "jb" for file in CHECKPOINT)), write_model),
 ]

@@ -154,10 +154,11 @@ def write_constraints(path: Path, made: Experiment, stream: str, number: int, *,
     constraints.write(path, told, made_from={}, config=made.stage_agent())
 
 
-def write_dataset(path: Path, run: Run, *, leaks: int = 0, untrained: int = 0) -> Path:
+def write_dataset(path: Path, run: Run, *, leaks: int = 0, untrained: int = 0, **notes: Any) -> Path:
     """A dataset whose test split is what the scores are of; its training split has four samples per class.
 
-    The last ``untrained`` classes have no training sample. Bodies are random, 6 frames of ntu25, one person.
+    The last ``untrained`` classes have no training sample. Bodies are random, 6 frames of ntu25, one person. ``notes``
+    are further entries of the manifest's ``about``.
     """
     first = scores.open(next(iter(run.scores.values())))
     classes = len(run.experiment.data.classes)
@@ -165,8 +166,8 @@ def write_dataset(path: Path, run: Run, *, leaks: int = 0, untrained: int = 0) -
     trained = [(f"T{number:04d}", number % classes) for number in range(4 * classes)]
     trained = [(sample_id, label) for sample_id, label in trained if label < classes - untrained]
     tested = list(zip(first.sample_ids.tolist(), first.labels.tolist(), strict=True))
-    notes = {"leaks": {"cross": leaks}}
-    with dataset.Writer(path, run.experiment.data, made_from={}, notes=notes) as writer:
+    about = {"leaks": {"cross": leaks}, **notes}
+    with dataset.Writer(path, run.experiment.data, made_from={}, notes=about) as writer:
         for sample_id, label in trained + tested:
             writer.append(sample_id, label, rng.normal(size=(1, 6, 25, 3)))
         writer.splits(

@@ -59,8 +59,8 @@ def test_parses_as_pipeline_spec(compiled: tuple[int, Document]) -> None:
 def test_every_stage_is_there_as_often_as_the_rounds_ask(compiled: tuple[int, Document]) -> None:
     rounds, document = compiled
     leaves = [stage_of(name) for name, component in document["components"].items() if "executorLabel" in component]
-    often = {"configure": 1, "preprocess": 1, "agent-prior": 1, "agent": rounds - 1, "train": rounds, "evaluate": 1}
-    assert Counter(leaves) == Counter(often)
+    once = ("configure", "preprocess", "agent-prior", "model", "evaluate")
+    assert Counter(leaves) == Counter({**dict.fromkeys(once, 1), "agent": rounds - 1, "train": rounds})
 
 
 def test_artifacts_have_the_names_that_users_know(compiled: tuple[int, Document]) -> None:
@@ -73,7 +73,19 @@ def test_artifacts_have_the_names_that_users_know(compiled: tuple[int, Document]
     assert outputs["preprocess"] == {"dataset"}
     assert outputs["agent-prior"] == outputs.get("agent", {"constraints"}) == {"constraints"}
     assert outputs["train"] == {"checkpoint", "confusion", "scores", "metrics"}
+    assert outputs["model"] == {"model"}
     assert outputs["evaluate"] == {"report", "page", "metrics", "confusion_matrix"}
+
+
+def test_the_result_is_the_report_and_the_model_of_all_last_checkpoints(compiled: tuple[int, Document]) -> None:
+    rounds, document = compiled
+    assert document["root"]["outputDefinitions"]["artifacts"].keys() == {"report", "model"}
+    given = document["root"]["dag"]["tasks"]["model"]["inputs"]["artifacts"]["checkpoints"]["taskOutputArtifact"]
+    assert given["producerTask"] == "for-loop-1"
+    made = document["components"]["comp-for-loop-1"]["dag"]["outputs"]["artifacts"][given["outputArtifactKey"]]
+    (selector,) = made["artifactSelectors"]
+    last = "train" if rounds == 1 else f"train-{rounds}"
+    assert (selector["producerSubtask"], selector["outputArtifactKey"]) == (last, "checkpoint")
 
 
 def test_no_reference_dangles(compiled: tuple[int, Document]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pickles import annotation, config, content, dump, keypoints
-from recordings import standing, text, tracked, write
+from raw_recordings import standing, text, tracked, write
 
 from components.contracts.config import DataConfig
 from components.contracts.errors import InputError, ResourceError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +94,12 @@ def uninformed(guidance: Path, path: Path) -> Path:
     classes = tuple(entry.model_copy(update={"joints": joints, "provenance": unknown}) for entry in told.classes)
     constraints.write(path, replace(told, classes=classes), made_from={}, config=experiment().stage_agent())
     return path
+
+
+@dataclass(frozen=True)
+class Joined:
+    """``made``: what each stream's last round wrote; ``path``: the model."""
+
+    experiment: Experiment
+    made: dict[str, Outputs]
+    path: Path

@@ -23,6 +23,7 @@ from components.agent.llm.session import OPENAI as OPENAI
 from components.agent.llm.session import REPAIRED as REPAIRED
 from components.agent.llm.session import Session, pause
 from components.agent.llm.stop import until_dropped
+from components.agent.llm.turn import Turn
 from components.agent.metrics import LLM_LIMIT, name_models
 from components.agent.providers import LOGGER, UNOBSERVED, Observer, Question, Reply, StoppedError
 from components.contracts.config import AgentConfig
@@ -77,6 +78,9 @@ class ChatProvider:
                 return await _replies(session, questions, report, observer)
 
     def _endpoint(self, client: openai.AsyncOpenAI, limit: Limit, ledger: BudgetLedger, observer: Observer) -> Endpoint:
+        async def keep(request: Request, turn: Turn) -> None:
+            await asyncio.to_thread(self._cache.keep, request, turn)
+
         async def failed(request: Request, latency_s: float, problem: str) -> None:
             fields = {"source": "endpoint", "latency_s": round(latency_s, 3), "problem": problem}
             await asyncio.to_thread(self._cache.record, request, **fields)
@@ -84,7 +88,7 @@ class ChatProvider:
         async def wait(seconds: float) -> None:
             await pause(seconds, observer)
 
-        return Endpoint(client, self._key, self._config, self._backoff_s, limit, ledger, failed, wait)
+        return Endpoint(client, self._key, self._config, self._backoff_s, limit, ledger, keep, failed, wait)
 
 
 async def _replies(

@@ -88,9 +88,9 @@ class Endpoint:
     """Sends requests through ``client``; ``key`` is what must never be quoted.
 
     ``config.timeout_s`` is that of each try, from when it is sent; until ``limit`` has room for it, it waits as long
-    as it takes. ``failed`` is awaited after each try that failed, with the request, its latency in seconds and what
-    went wrong; ``pause`` waits between two tries, and for no time before each: it may end them all. ``down`` says why
-    the endpoint is left alone, if it is.
+    as it takes. ``keep`` is awaited with each answer before anything else is done with it; ``failed`` after each try
+    that failed, with the request, its latency in seconds and what went wrong; ``pause`` waits between two tries, and
+    for no time before each: it may end them all. ``down`` says why the endpoint is left alone, if it is.
     """
 
     client: openai.AsyncOpenAI
@@ -99,6 +99,7 @@ class Endpoint:
     backoff_s: float
     limit: Limit
     ledger: BudgetLedger
+    keep: Callable[[Request, Turn], Awaitable[None]]
     failed: Callable[[Request, float, str], Awaitable[None]]
     pause: Callable[[float], Awaitable[None]]
     down: str = ""
@@ -200,6 +201,7 @@ class Endpoint:
                 self._take_in(error, slot)
                 raise
             latency_s = time.monotonic() - started
+            await self.keep(request, turn)  # first of all: a process that is killed before this has paid for nothing
             self.ledger.settle(estimated, turn.prompt_tokens, turn.completion_tokens)
             self.limit.answered()
             self._silences = 0

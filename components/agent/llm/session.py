@@ -209,8 +209,6 @@ class Session:
             raise UnavailableError(f"not sent: {self.cache.failure}")
         received = await self.endpoint.send(request, attempts=attempts, on_trial=on_trial)
         turn = received.turn
-        # Before anything else: a process that is killed before this has paid for nothing.
-        await asyncio.to_thread(self.cache.keep, request, turn)
         self.bought += 1
         _count(turn, self.config)
         await self._record(request, turn, source="endpoint", latency_s=round(received.latency_s, 3))

@@ -1,1 +1,1 @@
-"""Guidance without a network: the written priors, and the heuristic that contrasts them."""
+"""Guidance without a network: the written priors, the heuristic that contrasts them, and what the data says."""

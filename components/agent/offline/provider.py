@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from components.agent.offline.measured import enumerate_words
 from components.agent.offline.priors import Priors
 from components.agent.providers import LOGGER, UNOBSERVED, Answer, Observer, Question, Reply
 from components.contracts.artifact import digest_of
@@ -97,11 +98,7 @@ def _contrast(prior: Prior, rivals: Sequence[Prior]) -> str:
     for rival in rivals:
         own = [joint.replace("_", " ") for joint in prior.joints if joint not in rival.joints]
         if own:
-            sentences.append(f"Unlike '{rival.name}', it shows in the {_enumerate(own)}.")
+            sentences.append(f"Unlike '{rival.name}', it shows in the {enumerate_words(own)}.")
         else:
             sentences.append(f"It is not '{rival.name}': {rival.description}")
     return " ".join(sentences)
-
-
-def _enumerate(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

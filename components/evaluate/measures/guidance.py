@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,17 +39,32 @@ def _classes(inputs: Inputs, constraints: Constraints, counts: list[Counts | Non
     """Describe every class; ``counts`` of the stream's test samples before and after the training that followed."""
     names = load_layout(constraints.layout).joints
     before = before_round(inputs, constraints.stream, constraints.round)
-    seen = inputs.confusions.get((constraints.stream, constraints.round))
-    separability = getattr(seen, "separability", None)  # artifacts of schema 1.0 do not say
     classes = []
     for constraint in constraints.classes:
         earlier = before.classes[constraint.label] if before else None
         described = _of_class(constraint, earlier, names, counts)
-        if separability is not None and len(constraint.joints) < len(names):
-            best = np.argsort(-separability[constraint.label], kind="stable")[: len(constraint.joints)]
-            described = described.model_copy(update={"measured": [names[joint] for joint in sorted(best.tolist())]})
-        classes.append(described)
+        measured = measured_joints(inputs, constraints, constraint.label)
+        known = {"measured": [names[joint] for joint in measured], "agreement": agreement(constraint, measured)}
+        classes.append(described.model_copy(update=known))
     return classes
+
+
+def measured_joints(inputs: Inputs, constraints: Constraints, label: int) -> list[int]:
+    """Return as many joints as are critical for a class: those that separate it best in the data that it was seen in.
+
+    None if that was not measured, or all joints are critical.
+    """
+    seen = inputs.confusions.get((constraints.stream, constraints.round))
+    critical = len(constraints.classes[label].joints)
+    if seen is None or seen.separability is None or critical == seen.separability.shape[1]:
+        return []
+    best = np.argsort(-seen.separability[label], kind="stable")[:critical]
+    return sorted(int(joint) for joint in best)
+
+
+def agreement(constraint: ClassConstraint, measured: Sequence[int]) -> float | None:
+    """Return the share of a class's joints that are measured ones; None if nothing was measured."""
+    return len(set(constraint.joints) & set(measured)) / len(measured) if measured else None
 
 
 def _describe(
@@ -96,4 +112,4 @@ def _mistaken(counts: Counts | None, label: int, others: list[int]) -> int | Non
 
 
 def _worth_saying(entry: SaidOfClass) -> bool:
-    return entry.status == "answered" or entry.joints_changed or entry.description_changed
+    return entry.status in ("answered", "data") or entry.joints_changed or entry.description_changed

@@ -14,20 +14,19 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.metrics import ClassEffect, Loop, LoopRound, MovingPair, PairEffect, Said, Step, StreamStep
 from components.contracts.scores import Scores
 from components.evaluate.inputs import Inputs, Key
+from components.evaluate.measures.effect import Flags, around, recall_effect
 from components.evaluate.measures.ensemble import Fused, correct
+from components.evaluate.measures.followed import followed
 from components.evaluate.measures.guidance import before_round, changed
-from components.evaluate.measures.statistics import paired, ratio_change, rise_difference
+from components.evaluate.measures.statistics import paired, ratio_change
 
 MOST_MOVING = 8
 """Pairs in the picture of confusions over rounds."""
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,7 @@ def loop(inputs: Inputs, ensembles: Mapping[int, Fused], said: Sequence[Said]) -
         steps=_steps(ensembles),
         streams=_streams(inputs),
         effect=_pair_effect(inputs, addressed),
+        followed=followed(inputs),
         slopes=_slopes(ensembles, [one.pairs for one in addressed.values()]),
     )
 
@@ -69,6 +69,7 @@ def _rounds(
             LoopRound(
                 round=number,
                 answered=sum(entry.status.get("answered", 0) for entry in entries),
+                measured=sum(entry.status.get("data", 0) for entry in entries),
                 tokens=sum(entry.prompt_tokens + entry.completion_tokens for entry in entries),
                 top1=[float(correct(one).mean()) if one else None for one in both],
                 asked=_sum([entry.asked for entry in entries]),
@@ -124,37 +125,20 @@ def _paired(first: Fused | Scores, second: Fused | Scores) -> dict[str, Any]:
     return dict(paired(correct(first), correct(second)))
 
 
-def _around(inputs: Inputs, key: Key) -> tuple[Scores, Scores] | None:
-    """Return a stream's scores before and after the training that followed an answer, if both are given."""
-    stream, number = key
-    before, after = inputs.scores.get((stream, number)), inputs.scores.get((stream, number + 1))
-    return (before, after) if before is not None and after is not None else None
-
-
 def _class_effect(inputs: Inputs, addressed: Mapping[Key, _Addressed]) -> ClassEffect | None:
     """Compare the recall of addressed classes with that of all others, over the streams of one round."""
-    rows, counts = None, np.zeros(2, dtype=np.int64)
-    for key, one in addressed.items():
-        both = _around(inputs, key)
-        if both is None:
-            continue
-        labels = both[0].labels
-        inside, tested = one.classes[labels], one.classes[np.unique(labels)]
-        counts += [tested.sum(), (~tested).sum()]
-        columns = [member & hit for member in (inside, ~inside) for hit in (member, correct(both[0]), correct(both[1]))]
-        found = np.stack(columns, axis=1).astype(np.int64)
-        rows = found if rows is None else rows + found
-    change = rise_difference(rows) if rows is not None else None
-    if rows is None or change is None:
-        return None
-    samples, before, after, others, others_before, others_after = rows.sum(axis=0).tolist()
-    return ClassEffect(
-        addressed=int(counts[0]),
-        others=int(counts[1]),
-        addressed_recall=(before / samples, after / samples),
-        others_recall=(others_before / others, others_after / others),
-        difference=change[0],
-        interval=change[1],
+    found = recall_effect(inputs, {key: (one.classes, ~one.classes) for key, one in addressed.items()})
+    return (
+        None
+        if found is None
+        else ClassEffect(
+            addressed=found.classes[0],
+            others=found.classes[1],
+            addressed_recall=found.recall[0],
+            others_recall=found.recall[1],
+            difference=found.difference,
+            interval=found.interval,
+        )
     )
 
 
@@ -165,7 +149,7 @@ def _pair_effect(inputs: Inputs, addressed: Mapping[Key, _Addressed]) -> PairEff
     """
     rows = None
     for key, one in addressed.items():
-        both = _around(inputs, key)
+        both = around(inputs, key)
         if both is None or not one.pairs.any():
             continue
         columns = [_mistakes(scores, pairs) for pairs in (one.pairs, ~one.pairs) for scores in both]

@@ -48,6 +48,12 @@ def share_interval(part: int, whole: int) -> Interval:
     return percentiles(resampled(np.asarray([part, whole - part]))[:, 0] / whole)
 
 
+def mean_interval(values: npt.NDArray[np.float64]) -> Interval:
+    """Interval of the mean of ``[K]`` values, which are resampled."""
+    drawn = np.random.default_rng(_SEED).integers(len(values), size=(RESAMPLES, len(values)))
+    return percentiles(values[drawn].mean(axis=1))
+
+
 def wilson(part: int, whole: int) -> Interval:
     """Wilson's score interval of a share (Wilson 1927)."""
     found = binomtest(part, whole).proportion_ci(LEVEL, method="wilson")

@@ -21,11 +21,13 @@ from components.contracts.metrics import (
     Tempered,
     Training,
 )
+from components.contracts.skeleton import load_layout
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures import calibration
 from components.evaluate.measures.advice import advice
 from components.evaluate.measures.baseline import nearest_neighbour
 from components.evaluate.measures.checks import checks
+from components.evaluate.measures.doubts import recorded
 from components.evaluate.measures.ensemble import Fused, correct, fuse
 from components.evaluate.measures.groups import group_errors
 from components.evaluate.measures.guidance import guidance
@@ -139,9 +141,9 @@ def _calibration(inputs: Inputs, headline: Fused) -> Calibration:
 
 
 def _data(stage: EvaluateStage, inputs: Inputs, samples: int) -> Data:
-    protocol = stage.data.chosen
+    protocol, known = stage.data.chosen, recorded(inputs.dataset)
     return Data(
-        layout=stage.data.layout,
+        layout=load_layout(stage.data.layout).name,
         classes=list(stage.data.classes),
         protocol=stage.data.protocol,
         protocol_label=protocol.label or stage.data.protocol,
@@ -150,6 +152,8 @@ def _data(stage: EvaluateStage, inputs: Inputs, samples: int) -> Data:
         test_samples=samples,
         train_samples=len(inputs.dataset.split(protocol.train)) if inputs.dataset else None,
         held_out_samples=len(inputs.held_out[0].labels) if inputs.held_out else 0,
+        doubts=known.doubts,
+        lost=known.lost,
     )
 
 

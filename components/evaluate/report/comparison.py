@@ -134,6 +134,7 @@ def _cautions(first: Run, second: Run) -> tuple[str, ...]:
         found.append(f"A was trained on {trained[0]!r}, B on {trained[1]!r}: the difference may be the data's.")
     for name, run in (("A", first), ("B", second)):
         bad = [check.name for check in run.metrics.checks if check.status == "bad"]
+        bad += [doubt.code for doubt in run.metrics.data.doubts or [] if doubt.severity in ("stop", "accepted")]
         if bad:
             found.append(f"{name} has red flags: {', '.join(bad)}.")
     found.append("One run each: how much another seed would change is not in these intervals.")

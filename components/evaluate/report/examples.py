@@ -86,10 +86,7 @@ def _latest_constraints(inputs: Inputs, headline: Fused) -> Constraints | None:
 
 
 def _latest_evidence(inputs: Inputs, headline: Fused) -> npt.NDArray[np.float32] | None:
-    """Where the heaviest stream of the headline looked in its last round, ``[classes, V]``."""
+    """Where the heaviest stream of the headline looked in its last round, ``[classes, V]``; None if not known."""
     heaviest = _heaviest(headline)
     rounds = [number for stream, number in inputs.confusions if stream == heaviest]
-    found = inputs.confusions[heaviest, max(rounds)] if rounds else None
-    # Artifacts of older versions do not say.
-    evidence: npt.NDArray[np.float32] | None = getattr(found, "evidence", None)
-    return evidence
+    return inputs.confusions[heaviest, max(rounds)].evidence if rounds else None

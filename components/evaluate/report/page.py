@@ -23,11 +23,12 @@ from components.evaluate import wording
 from components.evaluate.inputs import Inputs
 from components.evaluate.measures.ensemble import Fused
 from components.evaluate.measures.tables import CONFIGURED
+from components.evaluate.report import doubts
 from components.evaluate.report.examples import confused_examples
 from components.evaluate.report.figures import Strip, strip
 from components.evaluate.report.matrix import matrix_picture
 from components.evaluate.report.pictures import accuracy_chart, loss_chart, reliability_picture, slopes, whiskers
-from components.evaluate.report.story import MORE_TRAINING, gained, story
+from components.evaluate.report.story import MORE_TRAINING, followed_in_words, gained, story
 
 _MOST_SHOWN = 12
 """Classes per stream and round of which the page says what was said; all stand in metrics.json."""
@@ -44,6 +45,11 @@ def render(stage: EvaluateStage, inputs: Inputs, headline: Fused, metrics: Metri
         stream_names=STREAM_NAMES,
         rounds=inputs.rounds,
         answers=story(metrics),
+        doubted=doubts.in_one_line(metrics.data),
+        doubts_accepted=doubts.accepted(metrics.data),
+        lost=doubts.lost_in_words(metrics.data.lost) if metrics.data.lost else "",
+        followed=followed_in_words(metrics),
+        measured=any(row.measured for row in metrics.loop.rounds),
         gained=gained(metrics.gain) if metrics.gain else "",
         more_training=MORE_TRAINING,
         round_rows=_round_rows(metrics),
@@ -140,11 +146,18 @@ def _configurations(stage: EvaluateStage, inputs: Inputs) -> list[dict[str, str]
             trained.append((training, [stream]))
         else:
             same.append(stream)
-    shown = [{"title": "data and ensemble", "text": _json(stage.model_dump(mode="json"))}]
+    whole = stage.model_dump(mode="json")
+    whole["data"]["layout"] = _as_written(stage.data.layout)
+    shown = [{"title": "data and ensemble", "text": _json(whole)}]
     for training, streams in trained:
         document = training.model_dump(mode="json", exclude={"data"})
         shown.append({"title": f"training of {', '.join(streams)}", "text": _json(document)})
     return shown
+
+
+def _as_written(layout: str) -> Any:
+    """A layout by its name, or its own text as the mapping that it is."""
+    return json.loads(layout) if layout.startswith("{") else layout
 
 
 def _json(document: Any) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.contracts.metrics import Gain, Metrics
+from components.contracts.metrics import Gain, Interval, Metrics
 from components.contracts.skeleton import STREAM_NAMES, STREAMS
+from components.evaluate.report.doubts import accepted, grave, in_one_line
 from components.evaluate.wording import (
     counted,
     listed,
@@ -107,6 +108,8 @@ def _loop(metrics: Metrics) -> str:
         return "There was one round: the agent gave the prior before training and was not asked again."
     rounds = len({entry.round for entry in answers})
     streams = len({entry.stream for entry in answers})
+    if nobody_answered(metrics):
+        return _nobody(metrics, streams, rounds)
     text = f"The agent saw the training mistakes of {counted(streams, 'stream')} after {counted(rounds, 'round')}"
     if loop.asked is not None:
         text += f" and was asked about {counted(loop.asked, 'class', 'classes')} (counted per stream and round)"
@@ -118,6 +121,59 @@ def _loop(metrics: Metrics) -> str:
         cost = f", cost {money(loop.cost)}" if loop.cost is not None else ""
         text += f" It took {counted(loop.tokens, 'token')}{cost}."
     return text
+
+
+def nobody_answered(metrics: Metrics) -> bool:
+    """Whether it is known that nobody was asked between rounds: there was no LLM, or nothing to ask it."""
+    loop = metrics.loop
+    if loop.asked or any(row.answered for row in loop.rounds):
+        return False
+    return loop.asked == 0 or any(row.measured for row in loop.rounds)
+
+
+def _nobody(metrics: Metrics, streams: int, rounds: int) -> str:
+    measured = sum(row.measured for row in metrics.loop.rounds)
+    changed = sum(row.joints_changed or 0 for row in metrics.loop.rounds)
+    after = f"after {counted(rounds, 'round')} of {counted(streams, 'stream')}"
+    if not measured:
+        return f"Nobody was asked {after}, and no joints were measured from the data: every class kept its guidance."
+    classes = counted(measured, "class", "classes")
+    return (
+        f"Nobody was asked {after}: the joints of {classes} (counted per stream and round) were measured from the "
+        f"training data; for {changed} they are other ones than before."
+    )
+
+
+def followed_in_words(metrics: Metrics) -> str:
+    """Which joints the next round followed, the LLM's or the measured ones; empty where that cannot be compared."""
+    found = metrics.loop.followed
+    if found is None:
+        return ""
+    text = (
+        f"The joints of {counted(found.measured, 'class', 'classes')} (counted per stream and round) are mostly those "
+        f"that separate the class best in the training data, those of {found.said} mostly others."
+    )
+    if recall := found.recall:
+        text += (
+            f" In the next round the recall of the former changed by {points(recall.measured[1] - recall.measured[0])} "
+            f"points, that of the latter by {points(recall.said[1] - recall.said[0])}: "
+            f"{_compared('accuracy followed', recall.difference, recall.interval)}"
+        )
+    if looked := found.evidence:
+        changes = [points(after - before) for before, after in (looked.measured, looked.said)]
+        text += (
+            f" Where the two differ ({counted(looked.classes, 'class', 'classes')}), the network’s evidence moved by "
+            f"{changes[0]} points on joints that were only measured and by {changes[1]} on those that only the "
+            f"guidance names: {_compared('where it looked followed', looked.difference, looked.interval)}"
+        )
+    return f"{text} Which class is in which group was not drawn by lot."
+
+
+def _compared(what: str, difference: float, interval: Interval) -> str:
+    about = f"a difference of {points(difference)}, 95\u202f% interval {points_span(interval)}"
+    if interval.low <= 0 <= interval.high:
+        return f"{about}, so which of both {what} cannot be told from chance."
+    return f"{about}, so {what} the {'measured joints' if difference > 0 else 'guidance’s own joints'}."
 
 
 def _helped(metrics: Metrics) -> Answer:
@@ -147,10 +203,11 @@ def _guidance(metrics: Metrics) -> tuple[str, str]:
     if not [entry for entry in metrics.constraints if entry.round > 0]:
         return "Cannot be told: nothing was said between rounds.", ""
     if not loop.told:
-        return "The guidance gained nothing: the agent said nothing new, so rounds differ by training alone.", "warn"
+        why = "no class got other joints" if nobody_answered(metrics) else "the agent said nothing new"
+        return f"The guidance gained nothing: {why}, so rounds differ by training alone.", "warn"
     effect = loop.effect
     if effect is None or effect.difference is None or effect.interval is None:
-        return "Cannot be told: the confusions that the agent addressed did not occur on the test split.", ""
+        return "Cannot be told: the confusions that were addressed did not occur on the test split.", ""
     (before, after), (others_before, others_after) = effect.addressed, effect.others
     counts = f"confusions it addressed went from {before} to {after}, all others from {others_before} to {others_after}"
     about = f"difference of the ratios {signed(effect.difference)}, 95\u202f% interval {signed_span(effect.interval)}"
@@ -193,10 +250,12 @@ def _suspicious(metrics: Metrics) -> Answer:
     bad, warn = ([check for check in found if check.status == status] for status in ("bad", "warn"))
     looked = [f"{check.name}: {check.text}" for check in bad + warn]
     notices = [notice.text for notice in metrics.notices if notice.kind != "incomplete"]
+    doubts = [in_one_line(metrics.data)] if grave(metrics.data) else []
     unknown = sum(check.status == "unknown" for check in found)
     passed = f"{counted(sum(check.status == 'ok' for check in found), 'check')} passed"
     passed += f", {unknown} could not be made." if unknown else "."
-    status = "bad" if bad or notices else "warn" if warn else "" if unknown else "good"
-    if not looked and not notices:
-        return Answer(question, f"Nothing was found: {passed}", status)
-    return Answer(question, f"{' '.join([*notices, *looked])} {passed}", status)
+    status = "warn" if warn or doubts else "" if unknown else "good"
+    if bad or notices or accepted(metrics.data):
+        status = "bad"
+    found_so = [*notices, *doubts, *looked]
+    return Answer(question, f"{' '.join(found_so) or 'Nothing was found:'} {passed}", status)

@@ -15,6 +15,7 @@ from components.evaluate.report.story import story
 from components.evaluate.wording import counted, p_value, percent, points, points_span, span
 
 _STYLES = {"good": "green", "warn": "yellow", "bad": "bold red", "unknown": "dim", "ok": "green"}
+_STYLES |= {"warning": "yellow", "note": "dim"}
 _SHOWN = 10
 
 
@@ -38,6 +39,10 @@ def print_report(metrics: Metrics, console: Console) -> None:
         console.print(f"[bold]What next?[/] {escape(advice.text)}")
     if metrics.confused_pairs:
         console.print(_pairs(metrics))
+    for doubt in data.doubts or []:
+        remedy = f"; {doubt.remedy}" if doubt.remedy else ""
+        style = _STYLES.get(doubt.severity, "bold red")
+        console.print(f"[{style}]{doubt.severity}[/] {escape(f'{doubt.code}: {doubt.text}{remedy}')}")
     for check in metrics.checks:
         if check.status != "ok":
             console.print(f"[{_STYLES[check.status]}]{check.status}[/] {escape(check.name)}: {escape(check.text)}")

@@ -59,7 +59,9 @@ def draft(found: Holdings, layout: str | None = None) -> Draft:
         InputError: no usable sample, fewer than two classes, or no layout with this number of joints.
     """
     if found.form is None or not found.labels:
-        raise InputError("no sample with a label and skeletons found", at=found.path)
+        count, reason = max(((len(ids), reason) for reason, ids in found.faults.items()), default=(0, ""))
+        why = f"; most frequent reason ({count} times): {reason}" if count else ""
+        raise InputError(f"no sample with a label and skeletons found{why}", at=found.path)
     if len(set(found.labels.values())) < 2:
         raise InputError("found one class, expected at least two", at=found.path)
     names = [layout] if layout else candidates(found)
@@ -72,6 +74,7 @@ def draft(found: Holdings, layout: str | None = None) -> Draft:
     made = Draft({"layout": names[0]}, {}, {})
     if len(names) > 1:
         made.why["layout"] = f"as many joints: {', '.join(names[1:])}; inspect prints the order of the joints"
+    _faults(found, made)
     _classes(found, made)
     _coordinates(found, made)
     _persons(found, made)
@@ -80,7 +83,19 @@ def draft(found: Holdings, layout: str | None = None) -> Draft:
     for doubt in doubts(found, names[0]):
         if doubt.code in ("joint-order", "upside-down"):
             made.loud.append(doubt.line())
+        if doubt.code == "ids-differ":
+            made.data["match_ids"] = "loose"
+            made.loud.append(f"{doubt.text}: taken for the same")
     return made
+
+
+def _faults(found: Holdings, made: Draft) -> None:
+    """Say how many samples cannot be used, and why most of them."""
+    number = sum(map(len, found.faults.values()))
+    if number:
+        reason, ids = max(found.faults.items(), key=lambda fault: len(fault[1]))
+        total = len(found.labels.keys() | {sample_id for of_fault in found.faults.values() for sample_id in of_fault})
+        made.loud.append(f"{number} of {total} samples cannot be used; most often ({len(ids)}): {reason}")
 
 
 def _classes(found: Holdings, made: Draft) -> None:
@@ -94,6 +109,12 @@ def _classes(found: Holdings, made: Draft) -> None:
     if first:
         made.data["first_label"] = first
         made.why["first_label"] = "labels count from 1"
+    single = sum(count == 1 for count in Counter(found.labels.values()).values())
+    if single:
+        made.loud.append(
+            f"{single} of {len(set(found.labels.values()))} classes have a single sample, which cannot be in training and "
+            "test: is it the classes that labels, or folders, say?"
+        )
     there = {label - first for label in found.labels.values()}
     if len(there) < len(made.data["classes"]):
         made.loud.append(
@@ -125,6 +146,10 @@ def _coordinates(found: Holdings, made: Draft) -> None:
     if largest <= 2:
         made.data["units"] = "shares"
         made.why["units"] = "coordinates lie within 0 and 1"
+        if not known:
+            made.loud.append(
+                "shares of images of unknown size are taken as of square ones: set data.image_size if you know it"
+            )
     elif not known:
         made.data["image_size"] = guessed_image(found.glimpses)
         made.why["image_size"] = "[height, width]; NOT in the input: guessed from the largest coordinates"

@@ -10,7 +10,7 @@ from components.preprocess.inspect.anatomy import distances, fits
 from components.preprocess.inspect.doubts import Doubt
 from components.preprocess.inspect.inspection import LAYOUTS, Holdings
 from components.preprocess.inspect.survey import Survey
-from components.preprocess.inspect.units import looks_scored
+from components.preprocess.inspect.units import MEDIAPIPE, are_shares, looks_scored
 
 
 def candidates(found: Holdings) -> list[str]:
@@ -33,8 +33,11 @@ def is_flat(found: Holdings) -> bool:
     """Whether the coordinates are 2d: two of them, with a score, or three of which one is a score."""
     if found.form is None:
         return False
-    _, channels, scored = found.form
-    return scored or channels == 2 or looks_scored([seen.poses for seen in found.glimpses])
+    joints, channels, scored = found.form
+    poses = [seen.poses for seen in found.glimpses]
+    if scored or channels == 2 or looks_scored(poses):
+        return True
+    return joints == MEDIAPIPE and bool(poses) and are_shares(poses)
 
 
 def assumed(found: Holdings, layout: str) -> DataConfig:

@@ -44,5 +44,9 @@ def class_doubts(labels: Mapping[str, int], splits: Mapping[str, Iterable[str]],
             text = f"{len(lacking)} of {len(config.classes)} classes have no sample in split {split!r}: {shown}"
             grave = code == "class-without-training" and name == config.protocol
             remedy = "take them out of data.classes, or mend labels and splits"
+            tested = {labels[sample_id] for sample_id in splits[protocol.test] if sample_id in labels} - there
+            if tested and code == "class-without-training":
+                others = ", ".join(config.classes[number] for number in sorted(tested)[:SHOWN])
+                text += f"; {len(tested)} of them are in {protocol.test!r} alone, and cannot be recognised: {others}"
             doubts.append(Doubt(code, "stop" if grave else "warning", text, remedy))  # type: ignore[arg-type]
     return doubts

@@ -17,6 +17,9 @@ CENTIMETRES = 350.0
 SMALLEST_IMAGE = 16
 OUTSIDE = 0.25
 MARGIN = 0.1
+ALL_BUT = 0.95
+MEDIAPIPE = 33
+"""Joints of the one estimator that writes shares of the image beside a depth."""
 
 
 def unit_doubts(glimpses: Sequence[Glimpse], config: DataConfig) -> list[Doubt]:
@@ -24,7 +27,7 @@ def unit_doubts(glimpses: Sequence[Glimpse], config: DataConfig) -> list[Doubt]:
     poses = [seen.poses for seen in glimpses if np.isfinite(seen.poses).any()]
     if not poses:
         return []
-    return _lengths(poses) if config.dimensions == "3d" else _pixels(glimpses, config)
+    return _lengths(poses, len(config.skeleton.joints)) if config.dimensions == "3d" else _pixels(glimpses, config)
 
 
 def body_size(poses: Sequence[np.typing.NDArray[np.float64]]) -> float:
@@ -37,18 +40,31 @@ def body_size(poses: Sequence[np.typing.NDArray[np.float64]]) -> float:
     return float(np.median(sizes)) if sizes else 0.0
 
 
-def _lengths(poses: Sequence[np.typing.NDArray[np.float64]]) -> list[Doubt]:
+def _lengths(poses: Sequence[np.typing.NDArray[np.float64]], joints: int) -> list[Doubt]:
     if looks_scored(poses):
         text = "x and y reach beyond 20 and the third coordinate lies within 0 and 1: x, y and a score, not metres"
         return [
             Doubt("score-as-depth", "stop", text, "set data.dimensions: 2d+score and data.normalisation: image or none")
         ]
+    if are_shares(poses) and joints == MEDIAPIPE:
+        text = "x and y lie within 0 and 1, y grows downwards: MediaPipe's shares of the image, not metres"
+        remedy = (
+            "set data.dimensions: 2d+score, data.units: shares and data.normalisation: image, or take world landmarks"
+        )
+        return [Doubt("shares-of-image", "stop", text, remedy)]
     size = body_size(poses)
     if size > TALLEST:
         unit = "millimetres" if size > CENTIMETRES else "centimetres"
         text = f"bodies are {size:.0f} units tall: {unit}, metres expected"
         return [Doubt("not-metres", "stop", text, f"set data.units: {unit}")]
     return []
+
+
+def are_shares(poses: Sequence[np.typing.NDArray[np.float64]]) -> bool:
+    """Whether x and y are shares of an image: nearly all within 0 and 1, though z, of three, may be anything."""
+    flat = np.concatenate([pose[..., :2].reshape(-1, 2) for pose in poses])
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    return bool(len(flat)) and bool(np.mean((flat > -MARGIN) & (flat < 1 + MARGIN)) > ALL_BUT) and flat.max() > MARGIN
 
 
 def looks_scored(poses: Sequence[np.typing.NDArray[np.float64]]) -> bool:

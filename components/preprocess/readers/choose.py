@@ -11,9 +11,10 @@ from components.contracts.data_config import Format
 from components.contracts.errors import InputError
 from components.preprocess.readers import ntu, pyskl, uav, ucla
 from components.preprocess.readers.array_sets import ArraySet
-from components.preprocess.readers.decode import SUFFIXES
+from components.preprocess.readers.decode import SUFFIXES, TEXT
 from components.preprocess.readers.files import Folder, SingleFile, open_files
-from components.preprocess.readers.folder import ClipFolder, clip_files
+from components.preprocess.readers.folder import ClipFolder
+from components.preprocess.readers.grouping import clip_files
 from components.preprocess.readers.kinetics import KineticsIndex
 from components.preprocess.readers.members import Files, Member
 from components.preprocess.readers.samples import Source
@@ -23,6 +24,17 @@ from components.runtime.pickled.unpickler import load_data
 
 KPFILES = "kpfiles"
 PICKLES = (".pkl", ".pickle")
+_SAVE = "save its arrays as .npy or .npz"
+FOREIGN = {
+    (".mat",): f"MATLAB's format, which is not read: {_SAVE} (scipy.io.loadmat, numpy.save)",
+    (".h5", ".hdf5", ".hdf"): f"HDF5, which is not read: {_SAVE} (h5py, numpy.save)",
+    (".pt", ".pth", ".ckpt"): f"PyTorch's format, which is not read: {_SAVE}",
+    (".parquet", ".feather", ".xlsx", ".xls"): "a table in a binary format, which is not read: save it as .csv",
+    (".bvh", ".c3d", ".fbx", ".trc"): f"motion capture, which is not read: {_SAVE}, frames×joints×3 in metres",
+    (".mp4", ".avi", ".mov", ".mkv", ".webm", ".jpg", ".jpeg", ".png"): "videos or images: a pose estimator first "
+    "(MMPose, Ultralytics, MediaPipe, OpenPose, AlphaPose); its JSON is read",
+}
+"""Suffixes → what is said of files of that kind."""
 
 
 def open_source(path: Path, config: DataConfig | None = None, kind: Format = "auto") -> tuple[Source, dict[str, Path]]:
@@ -44,6 +56,7 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
             raise InputError("format clips needs a configuration", at=path)
         return Unlabelled(path, config), {}
     files = open_files(path)
+    _refuse_foreign(path, files)
     found = _formats(files)
     if kind == "auto":
         kind = _only(path, found)
@@ -55,6 +68,14 @@ def open_source(path: Path, config: DataConfig | None = None, kind: Format = "au
             raise InputError(f"format {kind}: no {suffix} file found among {len(files.names)} files", at=path)
         return (ntu.open(files) if kind == "ntu" else uav.open(files, config.layout if config else "coco17")), {}
     return _open_pickle(files, config, kind)
+
+
+def _refuse_foreign(path: Path, files: Files) -> None:
+    """Raise ``InputError`` if all files are of a format that people have and this project does not read."""
+    suffixes = {PurePosixPath(name).suffix.lower() for name in files.names}
+    for endings, what in FOREIGN.items():
+        if suffixes and suffixes <= set(endings):
+            raise InputError(f"found {what}", at=path)
 
 
 def _formats(files: Files) -> list[Format]:
@@ -91,7 +112,9 @@ def _only(path: Path, found: list[Format]) -> Format:
     if len(found) > 1 and path.suffix in (ntu.SUFFIX, uav.SUFFIX):
         found = found[1:]  # a single recording is no pickle
     if not found:
-        expected = f"a pickle, {ntu.SUFFIX} files of NTU RGB+D, .txt files of UAV-Human, or {', '.join(SUFFIXES)}"
+        expected = (
+            f"a pickle, {ntu.SUFFIX} files of NTU RGB+D, .txt files of UAV-Human, or {', '.join((*SUFFIXES, TEXT))}"
+        )
         raise InputError(f"not a file of a known format and no such file inside; expected {expected}", at=path)
     if len(found) > 1:
         raise InputError(f"holds files of several formats ({', '.join(found)}): choose one with --format", at=path)

@@ -56,11 +56,15 @@ def natural(name: str) -> list[tuple[int, str]]:
 def with_depth(points: Array, scores: Array | None, depth: bool | None) -> tuple[Array, Array | None]:
     """Part four columns, x, y, z and visibility as MediaPipe has them, into coordinates and scores.
 
+    x and y alone get scores: 1 where a joint is, 0 where it is lost, which is NaN or exactly (0, 0).
+
     Args:
         points: ``[…, V, C]``.
         scores: ``[…, V]`` or None.
         depth: whether z is wanted; None: it is.
     """
+    if points.shape[-1] == 2 and scores is None and points.dtype.kind in "fiu":
+        return points, (np.isfinite(points) & (points != 0)).any(axis=-1).astype(np.float64)
     if points.shape[-1] != 4:
         return points, scores
     visible = points[..., 3] if scores is None else scores

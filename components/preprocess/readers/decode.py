@@ -1,4 +1,4 @@
-"""One file of clips, whichever tool wrote it: ``.npy``, ``.npz``, ``.csv``, ``.json``, ``.jsonl`` or ``.pkl``."""
+"""One file of clips, whichever tool wrote it: by its suffix, and by what JSON looks like."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from components.preprocess.readers.estimators import clip_of, is_estimate
 from components.preprocess.readers.pyskl import image_size
 from components.preprocess.readers.tables import clip_table
 
-SUFFIXES = (".npy", ".npz", ".csv", ".json", ".jsonl")
+SUFFIXES = (".npy", ".npz", ".csv", ".json", ".jsonl", ".tsv")
+TEXT = ".txt"
+"""Tables of text, too, where a folder holds none of the other files."""
 LARGEST_FILE = 1 << 30
 _POINTS = ("keypoints", "keypoint", "skeletons", "skeleton", "data", "poses", "joints", "x", "arr_0")
 _SCORES = ("scores", "keypoint_score", "keypoint_scores", "confidence", "visibility")
@@ -27,7 +29,7 @@ def decode(name: str, content: bytes, expected: Expected) -> Clip:
         ClipFaultError: the file cannot be read, or holds something else.
     """
     stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix.lower()
-    if suffix == ".csv":
+    if suffix in (".csv", ".tsv", TEXT):
         return _shaped(stem, clip_table(content, expected), None, None, expected)
     if suffix in (".json", ".jsonl"):
         document = parsed(content)

@@ -20,6 +20,7 @@ import numpy as np
 
 from components.preprocess.readers.clip import Array, Clip, ClipFaultError, Expected, natural, numbers, with_depth
 from components.preprocess.readers.tracking import Person, joined
+from components.preprocess.readers.videos import parted
 
 _FLAT = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
 _WORLD = ("pose_world_landmarks", "poseWorldLandmarks", "world_landmarks", "worldLandmarks")
@@ -54,6 +55,11 @@ def clip_of(document: Any, name: str, expected: Expected) -> Clip:
     Raises:
         ClipFaultError: nobody is found, or a person's joints are not what the tool writes.
     """
+    if len(videos := parted(document)) > 1:
+        shown = ", ".join(list(videos)[:3])
+        raise ClipFaultError(
+            f"holds frames of {len(videos)} videos ({shown}, …); one a file, or all in one file, expected"
+        )
     try:
         frames, image = frames_of(document)
         persons = [persons_of(frame, expected.depth) for frame in frames]

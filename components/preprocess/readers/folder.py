@@ -1,14 +1,13 @@
-"""A folder, or archive, of clips: a file each, or a file for each frame, with a list of labels or folders as labels.
+"""A folder, or archive, of clips: a file each, a file for each frame, or one file of several videos.
 
-Labels stand in ``labels.csv`` (see ``tables.label_list``), else the folder in which a clip lies is its class. Folders
-``train``, ``val`` and ``test`` are splits, as is the list's column ``split``. Frame by frame: ``*_keypoints.json`` of
-OpenPose, and JSON files of one frame each that are numbered; then the folder, or what stands before the number, is the
-clip.
+Labels stand in ``labels.csv`` (see ``label_lists``), else the folder in which a clip lies is its class, else names such
+as ``a01_s02_e03`` or NTU's say it. Folders ``train``, ``val`` and ``test`` are splits, as is the list's column
+``split``. How files become clips: see ``grouping``.
 """
 
 from __future__ import annotations
 
-import re
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -17,15 +16,14 @@ from components.contracts.config import DataConfig
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.readers.clip import Clip, ClipFaultError, Expected, expectation, natural
-from components.preprocess.readers.decode import LARGEST_FILE, SUFFIXES, decode, parsed
-from components.preprocess.readers.estimators import clip_of, frames_of, is_estimate
+from components.preprocess.readers.decode import LARGEST_FILE, decode, parsed
+from components.preprocess.readers.estimators import clip_of, frames_of
+from components.preprocess.readers.grouping import clip_files, grouped, videos_of
+from components.preprocess.readers.label_lists import LISTS, LabelList, label_list, said_by_names
 from components.preprocess.readers.members import Files
 from components.preprocess.readers.samples import Sample, Source
-from components.preprocess.readers.tables import LISTS, LabelList, label_list, looked_up
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
-_FRAME = re.compile(r"(.*?)[_\-.]?(\d+)(?:_keypoints)?\.json", re.DOTALL)
-_OPENPOSE = re.compile(r".*_\d+_keypoints\.json", re.DOTALL)
 Raw = tuple[int, str, list[tuple[str, bytes]]]
 
 
@@ -39,31 +37,41 @@ class ClipFolder(Source):
         self._expected: Expected = expectation(config)
         self._shift = config.first_label if config else 0
         names = clip_files(files.names)
-        self._clips = _grouped(files, names)
+        self._videos = videos_of(files, names)
+        self._clips = grouped(files, names)
+        if self._videos:
+            self._clips = {name: [file] for name, (file, _) in self._videos.items()}
         self._labelled = labelled
-        listed = _listed(files) if labelled else None
-        folders = {name: PurePosixPath(members[0]).parent.parts for name, members in self._clips.items()}
-        self._texts = self._label_texts(listed, folders) if labelled else {}
-        self._lacking = "there is no list of labels, nor a folder per class"
-        if listed:
-            self._lacking = f"the list of labels has no such id (its first is {next(iter(listed.labels), '')!r})"
-        self.classes = [] if config or not labelled else _names(self._texts.values())
+        self._texts: dict[str, str] = {}
+        self.splits, self.subjects, self.classes = {}, {}, []
+        self._lacking = "there is no list of labels, nor a folder per class, nor names such as a01_s01_e01"
+        if labelled:
+            self._take_labels(_listed(files), config)
         self._numbers = _numbers(self._texts.values(), config.classes if config else self.classes)
-        self.splits = _splits(listed, folders, self._clips) if labelled else {}
-        self.subjects = {}
-        if listed:
-            found = {name: _said(listed.subjects, name, members) for name, members in self._clips.items()}
-            self.subjects = {name: subject for name, subject in found.items() if subject}
 
-    def _label_texts(self, listed: LabelList | None, folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    def _take_labels(self, listed: LabelList | None, config: DataConfig | None) -> None:
+        """Set texts of labels, splits, subjects and, without a configuration, classes."""
+        folders = {name: PurePosixPath(members[0]).parent.parts for name, members in self._clips.items()}
         if listed:
-            said = {name: _said(listed.labels, name, members) for name, members in self._clips.items()}
-            return {name: label for name, label in said.items() if label is not None}
+            keys = listed.keys_of(self._clips)
+            self._lacking = f"the list of labels has no such id (its first is {next(iter(listed.labels), '')!r})"
+            self._texts = {name: listed.labels[key] for name, key in keys.items()}
+            self.subjects = {name: listed.subjects[key] for name, key in keys.items() if key in listed.subjects}
+            self.splits = _listed_splits(listed, keys)
+        else:
+            self._texts = self._folders_as_labels(folders)
+            if not self._texts and (said := said_by_names(self._clips)):
+                self._texts, self.subjects = said.labels, said.subjects
+        if not listed or not listed.splits:
+            self.splits = _splits_of_folders(folders)
+        self.classes = [] if config else _names(self._texts.values())
+
+    def _folders_as_labels(self, folders: Mapping[str, Sequence[str]]) -> dict[str, str]:
         labels = {}
         for name, parts in folders.items():
             inner = [part for part in parts if part.lower() not in SPLITS]
-            by_frame = len(self._clips[name]) > 1
-            if by_frame and PurePosixPath(name).name == (inner or [""])[-1]:
+            file = PurePosixPath(self._clips[name][0])
+            if file.stem != PurePosixPath(name).name == (inner or [""])[-1]:
                 inner = inner[:-1]  # the folder is the clip, the one around it the class
             if inner:
                 labels[name] = inner[-1]
@@ -75,6 +83,10 @@ class ClipFolder(Source):
 
     def raw(self) -> Iterator[Raw | Skipped]:
         """Yield position, id and the files of each clip, or why it cannot be read."""
+        if self._videos:
+            for position, (name, (_, document)) in enumerate(self._videos.items()):
+                yield position, name, [(f"{name}.json", json.dumps(document).encode())]
+            return
         clip_of_file = {member: name for name, members in self._clips.items() for member in members}
         positions = {name: position for position, name in enumerate(self._clips)}
         parts: dict[str, list[tuple[str, bytes]]] = {}
@@ -129,47 +141,6 @@ class ClipFolder(Source):
         return number if _is_integer(text) else number + self._shift
 
 
-def clip_files(names: Sequence[str]) -> list[str]:
-    """Return the files that may hold clips, in the order in which people read their names."""
-    found = [
-        name
-        for name in names
-        if PurePosixPath(name).suffix.lower() in SUFFIXES and PurePosixPath(name).name.lower() not in LISTS
-    ]
-    return sorted(found, key=natural)
-
-
-def _grouped(files: Files, names: Sequence[str]) -> dict[str, list[str]]:
-    """Return clip → its files."""
-    if names and all(name.endswith(".json") for name in names) and _is_by_frame(files, names):
-        groups: dict[str, list[str]] = {}
-        for name in names:
-            match = _FRAME.fullmatch(name)
-            clip = match[1].rstrip("_-./") if match else name
-            groups.setdefault(clip or files.path.stem, []).append(name)
-        return _short(groups)
-    return _short({str(PurePosixPath(name).with_suffix("")): [name] for name in names})
-
-
-def _short(groups: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Name clips without their folders where no two have the same name then."""
-    stems = [PurePosixPath(name).name for name in groups]
-    return dict(zip(stems, groups.values(), strict=True)) if len(set(stems)) == len(stems) else groups
-
-
-def _is_by_frame(files: Files, names: Sequence[str]) -> bool:
-    if all(_OPENPOSE.fullmatch(name) for name in names):
-        return True
-    if len(names) < 2 or not all(_FRAME.fullmatch(name) for name in names):
-        return False
-    member = next(iter(files.members({names[0]})))
-    try:
-        document = parsed(member.read(LARGEST_FILE))
-        return is_estimate(document) and len(frames_of(document)[0]) == 1
-    except (ClipFaultError, InputError):
-        return False
-
-
 def _listed(files: Files) -> LabelList | None:
     names = [name for name in files.names if PurePosixPath(name).name.lower() in LISTS]
     if len(names) > 1:
@@ -182,31 +153,24 @@ def _listed(files: Files) -> LabelList | None:
     return None
 
 
-def _said(table: Mapping[str, str], name: str, members: Sequence[str]) -> str | None:
-    """Return what a list says of a clip: by its id, by its file, or by the folder of its frames."""
-    if name in table:
-        return table[name]
-    if len(members) == 1:
-        return looked_up(table, members[0])
-    return next(
-        (table[key] for key in (str(PurePosixPath(members[0]).parent), PurePosixPath(name).name) if key in table), None
-    )
+def _listed_splits(listed: LabelList, keys: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the splits that a list says, with the ids in it that no clip has."""
+    splits: dict[str, list[str]] = {}
+    for name, key in keys.items():
+        if key in listed.splits:
+            splits.setdefault(listed.splits[key], []).append(name)
+    found = set(keys.values())
+    for key, split in listed.splits.items():
+        if key not in found:
+            splits.setdefault(split, []).append(key)
+    return splits
 
 
-def _splits(
-    listed: LabelList | None, folders: Mapping[str, Sequence[str]], clips: Mapping[str, Sequence[str]]
-) -> dict[str, list[str]]:
+def _splits_of_folders(folders: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     splits: dict[str, list[str]] = {}
     for name, parts in folders.items():
-        split = _said(listed.splits, name, clips[name]) if listed and listed.splits else None
-        if split is None and not (listed and listed.splits):
-            split = next((part for part in parts if part.lower() in SPLITS), None)
-        if split:
+        if split := next((part for part in parts if part.lower() in SPLITS), None):
             splits.setdefault(split, []).append(name)
-    if listed and listed.labels:
-        for key, split in listed.splits.items():
-            if not any(_said({key: split}, name, members) for name, members in clips.items()):
-                splits.setdefault(split, []).append(key)
     return splits
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
+from components.preprocess.readers.arrays import MOST_PERSONS
 from components.preprocess.readers.samples import Sample, Source
 from components.runtime.pickled.records import Records
 
@@ -89,7 +90,7 @@ def _sample(position: int, annotation: Any) -> Sample | Skipped:
         return Skipped(position=position, sample_id="", reason=reason)
     name = annotation.get("frame_dir")
     sample_id = str(name) if isinstance(name, str) else ""
-    annotation = {**annotation, **_as_arrays(annotation, "keypoint", "keypoint_score")}
+    annotation = _in_shape({**annotation, **_as_arrays(annotation, "keypoint", "keypoint_score")})
     found = field_fault(annotation, "keypoint", "keypoint_score") or _length_fault(annotation)
     if found:
         return Skipped(position=position, sample_id=sample_id, reason=found)
@@ -112,6 +113,32 @@ def _as_arrays(annotation: dict[Any, Any], *names: str) -> dict[str, Any]:
             with suppress(ValueError):  # of different lengths: said where fields are checked
                 arrays[name] = np.asarray(value)
     return arrays
+
+
+def _in_shape(annotation: dict[Any, Any]) -> dict[Any, Any]:
+    """Return an annotation with its arrays as persons×frames×joints(×channels) where they can mean nothing else.
+
+    The axis of persons may be missing, or stand after that of frames where ``total_frames`` says so, or be ST-GCN's
+    last one; scores may have an axis of one channel.
+    """
+    points, scores = annotation.get("keypoint"), annotation.get("keypoint_score")
+    if not isinstance(points, np.ndarray):
+        return annotation
+    shape, total = points.shape, annotation.get("total_frames")
+    turned = len(shape) == 4 and is_integer(total) and shape[0] == total != shape[1] and shape[1] <= MOST_PERSONS
+    if len(shape) == 3 and shape[2] in (2, 3, 4) and total in (None, shape[0]):
+        annotation["keypoint"] = points[None]
+    elif len(shape) == 4 and shape[3] == 1 and shape[0] in (2, 3):
+        annotation["keypoint"] = np.transpose(points, (3, 1, 2, 0))
+    elif turned:
+        annotation["keypoint"] = np.swapaxes(points, 0, 1)
+    if isinstance(scores, np.ndarray):
+        if scores.ndim == 4 and scores.shape[3] == 1:
+            scores = scores[..., 0]
+        if scores.ndim == 2:
+            scores = scores[None]
+        annotation["keypoint_score"] = np.swapaxes(scores, 0, 1) if turned and scores.ndim == 3 else scores
+    return annotation
 
 
 def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | None:
@@ -139,6 +166,9 @@ def _length_fault(annotation: dict[Any, Any]) -> str | None:
     if not is_integer(total):
         return f"total_frames: found {kind(total)}, expected an integer"
     if int(total) != shape[1]:
+        if int(total) == shape[2]:
+            found = "×".join(map(str, shape))
+            return f"keypoint: found shape {found}, total_frames {total}: joints stand before frames, expected after"
         return f"total_frames: found {total}, but keypoint has {shape[1]} frames"
     return None
 

@@ -1,40 +1,46 @@
-"""Tables of comma-separated values: skeletons frame by frame, and lists of labels."""
+"""Tables of text, skeletons frame by frame: separated by commas, semicolons, tabs or spaces."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+import re
+from collections.abc import Sequence
 
 import numpy as np
 
+from components.contracts.skeleton import layout_names, load_layout
 from components.preprocess.readers.arrays import persons_first
 from components.preprocess.readers.clip import Array, ClipFaultError, Expected
 
-LISTS = ("labels.csv", "labels.tsv", "annotations.csv", "index.csv")
-"""Names of files that list labels."""
-_IDS = ("id", "file", "filename", "file_name", "name", "path", "clip", "video", "sample")
-_LABELS = ("label", "class", "action", "category", "y", "target")
-_SPLITS = ("split", "subset", "set", "partition")
-_SUBJECTS = ("subject", "person", "performer", "actor", "user")
+_DECIMAL_COMMA = re.compile(r"^(-?\d*),(\d+(?:[eE][-+]?\d+)?)$")
 _TIME = ("frame", "time", "timestamp", "index", "frame_id", "t", "")
 _SCORES = ("score", "visibility", "confidence", "conf", "visible", "likelihood", "s", "c", "v")
 
 
-def _rows(content: bytes) -> list[list[str]]:
+def rows_of(content: bytes) -> list[list[str]]:
+    """Return the cells of a table, line by line; ``ClipFaultError`` if it is none.
+
+    The first line says what separates: semicolons, else tabs, else commas, else spaces. Beside semicolons and tabs, as
+    spreadsheets write them where numbers have a decimal comma, ``1,5`` is 1.5.
+    """
+    wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))  # what Excel calls "Unicode text"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ClipFaultError(f"byte {error.start}: not UTF-8 text") from None
-    delimiter = max(",;\t", key=text[:4096].count)
+        raise ClipFaultError(f"byte {error.start}: not UTF-8 text; save it as UTF-8 (Excel: CSV UTF-8)") from None
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = next((one for one in ";\t," if one in first), " ")
     try:
-        return [
-            [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)
-        ]
+        lines = [line for line in csv.reader(io.StringIO(text), delimiter=delimiter) if any(line)]
     except csv.Error as error:
         raise ClipFaultError(f"not a table: {error}") from None
+    if delimiter == " ":
+        return [[cell for cell in line if cell] for line in lines]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    if delimiter == ",":
+        return cells
+    return [[_DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in line] for line in cells]
 
 
 def clip_table(content: bytes, expected: Expected) -> Array:
@@ -46,7 +52,7 @@ def clip_table(content: bytes, expected: Expected) -> Array:
     Raises:
         ClipFaultError: a cell is no number, or the columns fit no number of joints.
     """
-    rows = _rows(content)
+    rows = rows_of(content)
     if not rows:
         raise ClipFaultError("the table is empty")
     header = None if _is_number(rows[0][-1]) or not rows[0][-1] else [cell.lower() for cell in rows.pop(0)]
@@ -61,7 +67,24 @@ def clip_table(content: bytes, expected: Expected) -> Array:
         values = values[:, [number for number, name in enumerate(header) if name not in _TIME]]
     elif len(values) > 1 and (np.diff(values[:, 0]) == 1).all():  # frames are counted
         values = values[:, 1:]
+    if header is None and values.shape[1] in (3, 4) and (jointly := _joint_by_joint(values, expected)) is not None:
+        return jointly
     return persons_first(values, expected)
+
+
+def _joint_by_joint(values: Array, expected: Expected) -> Array | None:
+    """Part lines of one joint each, x, y, z and perhaps a score, as MSR Action 3D has them: ``[1, T, V, C]``.
+
+    Without a known number of joints it is the one, of those of our layouts, for which bodies move least from frame to
+    frame. None if the lines are no multiple of any.
+    """
+    sizes = [expected.joints] if expected.joints else sorted({len(load_layout(name).joints) for name in layout_names()})
+    fitting = [values.reshape(-1, size, values.shape[1]) for size in sizes if len(values) % size == 0]
+    if not fitting:
+        return None
+    return min(
+        fitting, key=lambda clip: float(np.abs(np.diff(clip[..., :3], axis=0)).mean()) if len(clip) > 1 else 1e9
+    )[None]
 
 
 def _even(rows: Sequence[Sequence[str]]) -> bool:
@@ -96,63 +119,3 @@ def _number(cell: str, line: int) -> float:
         return float(cell) if cell else float("nan")
     except ValueError:
         raise ClipFaultError(f"line {line}: found {cell[:20]!r}, expected a number") from None
-
-
-@dataclass
-class LabelList:
-    """What a list of labels says: by id or file name, without folder and suffix where that is unique."""
-
-    labels: dict[str, str] = field(default_factory=dict)
-    splits: dict[str, str] = field(default_factory=dict)
-    subjects: dict[str, str] = field(default_factory=dict)
-
-
-def label_list(content: bytes) -> LabelList:
-    """Read a list of labels: a line per clip with its id or file, its label and, if known, split and subject.
-
-    Columns are found by their names (``id`` or ``file``, ``label`` or ``class``, ``split``, ``subject``, and usual
-    others); without a line of names they are id, label, split, subject.
-
-    Raises:
-        ClipFaultError: a column is missing, or an id stands twice with different labels.
-    """
-    rows = _rows(content)
-    if not rows:
-        raise ClipFaultError("the list is empty")
-    header = [cell.lower() for cell in rows[0]]
-    known = {*_IDS, *_LABELS, *_SPLITS, *_SUBJECTS}
-    if known & set(header):
-        rows = rows[1:]
-    else:
-        header = ["id", "label", "split", "subject"][: len(header)]
-    at = {what: _column(header, names) for what, names in (("ids", _IDS), ("labels", _LABELS))}
-    if at["ids"] is None or at["labels"] is None:
-        raise ClipFaultError(f"found columns {', '.join(header)}, expected id (or file) and label (or class)")
-    found = LabelList()
-    optional = ((_SPLITS, found.splits), (_SUBJECTS, found.subjects))
-    for line, row in enumerate(rows, 2):
-        if len(row) < len(header):
-            raise ClipFaultError(f"line {line}: found {len(row)} columns, expected {len(header)}")
-        name, label = row[at["ids"]], row[at["labels"]]
-        if found.labels.setdefault(name, label) != label:
-            raise ClipFaultError(
-                f"line {line}: {name!r} stands twice, with labels {found.labels[name]!r} and {label!r}"
-            )
-        for names, target in optional:
-            column = _column(header, names)
-            if column is not None and row[column]:
-                target[name] = row[column]
-    return found
-
-
-def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    return next((header.index(name) for name in names if name in header), None)
-
-
-def looked_up(table: Mapping[str, str], name: str) -> str | None:
-    """Return what a list says of a file: by its whole name, by its name without suffix or folder, or by its folder."""
-    path = PurePosixPath(name)
-    for key in (name, str(path.with_suffix("")), path.name, path.stem):
-        if key in table:
-            return table[key]
-    return None

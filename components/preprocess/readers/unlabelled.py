@@ -20,7 +20,7 @@ from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.readers.arrays import persons_first
 from components.preprocess.readers.clip import ClipFaultError, Expected, expectation, numbers, with_depth
-from components.preprocess.readers.decode import LARGEST_FILE, SUFFIXES, decode, parsed
+from components.preprocess.readers.decode import LARGEST_FILE, SUFFIXES, TEXT, decode, parsed
 from components.preprocess.readers.estimators import is_estimate
 from components.preprocess.readers.files import open_files
 from components.preprocess.readers.folder import ClipFolder
@@ -40,7 +40,7 @@ class Unlabelled(Source):
         self._records = list(_records(path, config))
         if not self._records:
             raise InputError(f"no clip found, expected {', '.join((*SUFFIXES, *_PICKLES))}", at=path)
-        ids = [record.sample_id for record in self._records]
+        ids = [record.sample_id for record in self._records if record.sample_id]
         protocols = config.protocols.values()
         self.splits = {name: ids for protocol in protocols for name in (protocol.train, protocol.test)}
 
@@ -61,8 +61,8 @@ def _records(path: Path, config: DataConfig) -> Iterator[Sample | Skipped]:
         folder = ClipFolder(open_files(path), config, labelled=False)
         yield from (_labelled(record, config) for record in folder)
         return
-    if suffix not in (*SUFFIXES, *_PICKLES):
-        raise InputError(f"found suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, *_PICKLES))}", at=path)
+    if suffix not in (*SUFFIXES, TEXT, *_PICKLES):
+        raise InputError(f"found suffix {path.suffix!r}, expected {', '.join((*SUFFIXES, TEXT, *_PICKLES))}", at=path)
     try:
         clips = _clips(path, suffix)
         if clips is not None:

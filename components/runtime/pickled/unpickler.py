@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from components.contracts.errors import InputError
-from components.runtime.pickled.machine import ALLOWANCE, CODES, GROWTH, LONGEST_LINE, WIDTHS, Machine
+from components.runtime.pickled.instructions import CODES, WIDTHS
+from components.runtime.pickled.machine import ALLOWANCE, GROWTH, Machine
+from components.runtime.pickled.stack import LONGEST_LINE
 from components.runtime.pickled.values import RefusedError
 
 _RELEASE = 16 << 20

@@ -106,6 +106,8 @@ def size_of(value: Any) -> int:
 
 
 def _array(content: Any, dtype: Any, shape: Any, order: str) -> np.ndarray[Any, Any]:
+    if isinstance(content, str) and content.isascii():
+        content = content.encode("ascii")  # Python 2 has no bytes: an array of small numbers looks like text
     if not isinstance(content, bytes | memoryview) or not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise RefusedError("damaged: an array without bytes or dtype")
     _check_shape(shape)

@@ -42,11 +42,13 @@ class Separability:
     """``classes``: float32 ``[classes, V]``, 0 (no better than chance) to 1 (the joint alone tells it from them all).
 
     ``pairs``: int64 ``[P, 2]``, confused classes, the lower number first; ``of_pairs``: float32 ``[P, V]``.
+    ``activity``: float32 ``[classes, V]``, how much each joint moves in a class, as its mean rank among all samples.
     """
 
     classes: Floats
     pairs: npt.NDArray[np.int64]
     of_pairs: Floats
+    activity: Floats
 
 
 def separability(
@@ -79,6 +81,7 @@ def separability(
         classes=rows,
         pairs=np.asarray(pairs, dtype=np.int64).reshape(-1, 2),
         of_pairs=np.asarray([found[pair] for pair in pairs], dtype=np.float32).reshape(-1, moves.shape[1]),
+        activity=sums.activity(),
     )
 
 
@@ -146,6 +149,12 @@ class _Sums:
             first[:, joint], second[:, joint] = member @ ranks, member @ ranks**2
         means = first / np.maximum(counts, 1)
         return cls(counts, means, np.maximum(second / np.maximum(counts, 1) - means**2, 0))
+
+    def activity(self) -> Floats:
+        """Return how much each joint moves, by its range or its speed, whichever ranks higher: ``[classes, V]``."""
+        axes = (self.means.shape[-1] - 1) // 3  # mean position, range, way gone: one each per axis; then the speed
+        moving = np.concatenate([self.means[..., axes : 2 * axes], self.means[..., -1:]], axis=-1)
+        return moving.max(axis=-1).astype(np.float32)
 
     def explained(self, label: int, others: npt.NDArray[np.int64]) -> Floats:
         """Return the share of variance that tells a class from each of others, by each joint: ``[others, V]``."""

@@ -21,6 +21,7 @@ from components.train.clips.mix import draw_mix, mix
 from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup
 from components.train.model.losses import Losses, training_loss
 from components.train.model.recogniser import Output, Recogniser
+from components.train.training.schedule import learning_rate
 
 
 def seed_of(seed: int, stream: str, purpose: str) -> int:
@@ -121,22 +122,13 @@ class Trainer:
         order = self.samples[torch.randperm(len(self.samples), generator=generator)]
         # Batches of nearly equal size: no tiny last one to upset the batch statistics.
         for step, batch in enumerate(order.tensor_split(self.steps_per_epoch)):
-            rate = self.learning_rate((epoch - 1) * self.steps_per_epoch + step)
+            rate = learning_rate(self.stage.train, (epoch - 1) * self.steps_per_epoch + step, self.steps_per_epoch)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             self._step(batch, generator, tally)
             if stepped is not None:
                 stepped()
         return tally.record(epoch, round_number, rate), tally.confusion_matrix()
-
-    def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then cosine to zero over all rounds together, per step (0-based)."""
-        config = self.stage.train
-        warmup = config.warmup_epochs * self.steps_per_epoch
-        if step < warmup:
-            return config.learning_rate * (step + 1) / warmup
-        total = config.epochs * self.steps_per_epoch
-        return config.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
 
     def _step(self, batch: Tensor, generator: torch.Generator, tally: Tally) -> None:
         config = self.stage.train

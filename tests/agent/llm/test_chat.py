@@ -76,6 +76,23 @@ class TestRequest:
             assert part in user["content"]
         assert "confuses" not in load_prompts().first_turn(replace(QUESTION, rivals=()))[1]["content"]
 
+    def test_prompt_tells_where_the_network_looks_and_what_separates(self) -> None:
+        rival = replace(QUESTION.rivals[0], looked_at=("head", "spine"), separated_by=("left_hand", "left_wrist"))
+        question = replace(QUESTION, looked_at=("right_hand",), rivals=(rival, QUESTION.rivals[0]))
+        text = load_prompts().first_turn(question)[1]["content"]
+        assert 'The network recognises "throw" mostly by: right_hand.\n' in text
+        assert (
+            '- "drop trash": A hand opens. Critical joints: left_hand. '
+            "The network recognises it mostly by: head, spine. In the data the two differ most in: left_hand, left_wrist.\n"
+            '- "drop trash": A hand opens. Critical joints: left_hand.\n'
+            "Give:\n"
+        ) in text
+
+    def test_where_nothing_was_measured_remembered_answers_stay_good(self) -> None:
+        """The prompt is that of guidance-1, byte for byte: the memory knows a question by these."""
+        asked = load_prompts().first_turn(QUESTION)
+        assert digest_of({"m": asked}) == "e69e8ed3e1a405c3950e25293f4f24082e9296f8f1ffe22b1a6c88397724cc80"
+
     def test_key_goes_into_the_header_only(self, endpoint: Endpoint) -> None:
         scripted(endpoint, good())
         _, request, headers = endpoint.requests[0]

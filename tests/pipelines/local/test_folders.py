@@ -71,6 +71,18 @@ def use(root: Path, home: str, key: str, artifact: str) -> None:
         stream.write(json.dumps({"key": key, "artifacts": [artifact]}) + "\n")
 
 
+def test_what_a_model_shares_with_its_artifact_counts_once(tmp_path: Path) -> None:
+    finish(tmp_path, "a")
+    before = listing.runs(tmp_path)[0].size
+    use(tmp_path, "demo", "model", "pipeline-1/model/model")
+    (tmp_path / "demo" / "model").mkdir()
+    (tmp_path / "demo" / "model" / "data").hardlink_to(tmp_path / "artifacts/pipeline-1/model/model/data")
+    (run,) = listing.runs(tmp_path)
+    uses = (tmp_path / "demo" / "uses.jsonl").stat().st_size
+    freed = run.size
+    assert freed - before == 1000 + uses and listing.delete(tmp_path, "demo") == freed
+
+
 def test_a_deleted_run_takes_with_it_what_only_it_uses(tmp_path: Path) -> None:
     for identity in ("a", "b"):
         finish(tmp_path, identity)

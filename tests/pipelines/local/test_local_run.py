@@ -15,7 +15,7 @@ import psutil
 import pytest
 from small_experiment import ROOT, Run, cached, command, pipelines, said, write_inputs, write_pickle
 
-from components.contracts import report
+from components.contracts import model, report
 from pipelines.local.folders import Uses
 
 one_first_run = pytest.mark.xdist_group("local run")
@@ -48,7 +48,7 @@ def test_the_user_sees_every_task_and_nothing_of_kfp(first_run: Run) -> None:
         for stream in "jb"
         for r in range(1, last + 1)
     ]
-    for task in ("configure", "preprocess", "agent prior", *trained, "evaluate"):
+    for task in ("configure", "preprocess", "agent prior", *trained, "model", "evaluate"):
         assert any(line.startswith(task) and "done in" in line for line in result.stderr.splitlines()), task
     assert "KFP" not in result.stderr and "Traceback" not in result.stderr
     assert "[KFP Executor" in first_run.log
@@ -96,12 +96,23 @@ def test_the_list_of_runs_has_it(first_run: Run) -> None:
 
 
 @one_first_run
+def test_a_run_leaves_its_model_which_takes_no_space_of_its_own(first_run: Run) -> None:
+    home = first_run.root / "small"
+    opened = model.open(home / "model")
+    assert [(one.stream, one.weight) for one in opened.document.streams] == [("j", 2), ("b", 2)]
+    (made,) = {path.parent for path in (first_run.root / "artifacts").rglob("model.json")}
+    for file in made.rglob("*.safetensors"):
+        assert file.samefile(home / "model" / file.relative_to(made))
+
+
+@one_first_run
 def test_the_same_run_again_comes_from_the_cache(inputs: tuple[Path, Path], first_run: Run) -> None:
     root = first_run.root
     report_before = (root / "small" / "report.html").read_bytes()
     again = run(inputs, root)
     assert again.returncode == 0, again.stderr
-    assert cached(again) == {"configure": 1, "preprocess": 1, "agent-prior": 1, "agent": 2, "train": 4, "evaluate": 1}
+    once = ("configure", "preprocess", "agent-prior", "model", "evaluate")
+    assert cached(again) == {**dict.fromkeys(once, 1), "agent": 2, "train": 4}
     assert (root / "small" / "report.html").read_bytes() == report_before
 
 

@@ -10,7 +10,7 @@ import pytest
 from bodies import CLASSES, body, pixels, takes
 from estimator_files import ONE_PERSON, WRITERS, labels
 from pickles import dump
-from recordings import ntu_files, write
+from raw_recordings import ntu_files, write
 from typer.testing import CliRunner
 
 from components.contracts import dataset

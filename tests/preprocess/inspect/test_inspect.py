@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 from pickles import annotation, config, content, dump, keypoints
-from recordings import NTU_NAMES, UAV_NAMES, kinetics, ntu_files, skeletons, uav_files, video, write, zipped
+from raw_recordings import NTU_NAMES, UAV_NAMES, kinetics, ntu_files, skeletons, uav_files, video, write, zipped
 from shell import calls
 from typer.testing import CliRunner, Result
 

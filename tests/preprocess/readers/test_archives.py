@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickles import config, content, dump
-from recordings import NTU_NAMES, ntu_files, tarred, uav_files, write, zipped
+from raw_recordings import NTU_NAMES, ntu_files, tarred, uav_files, write, zipped
 
 from components.contracts import dataset
 from components.contracts.errors import InputError

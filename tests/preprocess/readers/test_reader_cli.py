@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pickles import config
-from recordings import ntu_files, uav_files, write, zipped
+from raw_recordings import ntu_files, uav_files, write, zipped
 from typer.testing import CliRunner
 
 from components.contracts import dataset

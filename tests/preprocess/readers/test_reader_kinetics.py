@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickles import config
-from recordings import kinetics, skeletons, tarred, video, write, zipped
+from raw_recordings import kinetics, skeletons, tarred, video, write, zipped
 
 from components.contracts import dataset
 from components.contracts.artifact import MANIFEST

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickles import config
-from recordings import NTU_NAMES, ntu_files, standing, tarred, text, tracked, write, zipped
+from raw_recordings import NTU_NAMES, ntu_files, standing, tarred, text, tracked, write, zipped
 
 from components.contracts import dataset
 from components.contracts.config import DataConfig
@@ -18,7 +18,8 @@ from components.contracts.dataset import Skipped
 from components.contracts.errors import InputError
 from components.preprocess.core import preprocess
 from components.preprocess.readers.choose import open_source
-from components.preprocess.readers.ntu import TRAINING_SUBJECTS, motion
+from components.preprocess.readers.ntu import TRAINING_SUBJECTS
+from components.preprocess.readers.ntu_denoising import motion
 from components.preprocess.readers.samples import Sample
 
 NAME = "S001C001P001R001A001"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pickles import config
-from recordings import UAV_NAMES, standing, text, tracked, uav_files, write, zipped
+from raw_recordings import UAV_NAMES, standing, text, tracked, uav_files, write, zipped
 
 from components.contracts import dataset
 from components.contracts.config import DataConfig

@@ -349,3 +349,22 @@ def test_real_files_read_as_the_standard_library_reads_them(data_dir: Path) -> N
         with file.open("rb") as stream:
             expected = pickle.load(stream)  # noqa: S301 - known files, to compare with
         assert same(load_data(file), expected)
+
+
+def test_strings_and_arrays_of_python_2_are_read(tmp_path: Path) -> None:
+    """``cPickle.dump({"id": array([1.5, 2]), "small": array([1, 2], "i1")}, file, 2)`` of Python 2."""
+
+    def array(dtype: bytes, order: bytes, content: bytes) -> bytes:
+        made = (
+            b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01K\x02\x85cnumpy\ndtype\n"
+        )
+        state = (
+            b"U\x02" + dtype + b"K\x00K\x01\x87R(K\x03U\x01" + order + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        )
+        return made + state + b"\x89U" + bytes([len(content)]) + content + b"tb"
+
+    values = struct.pack("<2d", 1.5, 2)
+    content = b"\x80\x02}(U\x02id" + array(b"f8", b"<", values) + b"T\x05\x00\x00\x00small"
+    (tmp_path / "old.pkl").write_bytes(content + array(b"i1", b"|", b"\x01\x02") + b"u.")
+    found = load_data(tmp_path / "old.pkl")
+    assert found["id"].tolist() == [1.5, 2] and found["small"].tolist() == [1, 2]

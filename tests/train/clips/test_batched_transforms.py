@@ -19,6 +19,7 @@ from components.train.clips.gather import ClipSource
 from components.train.clips.mix import Region, draw_mix, draw_region, mix, paste
 from components.train.clips.sampling import test_frames as frames_of_test_clip
 from components.train.clips.sampling import training_frames
+from components.train.training.schedule import learning_rate
 
 lengths_of_batches = st.lists(st.integers(1, 400), min_size=1, max_size=6).map(torch.tensor)
 LAYOUT = load_layout("ntu25")
@@ -182,7 +183,8 @@ def test_learning_rate_warms_up_and_falls_to_zero(tiny_dataset: Path, tiny_const
 
     stage = experiment(epochs=10, warmup_epochs=warmup).stage_train("j")
     trainer = _build_trainer(stage, open_inputs(Round(stage, "j", 1, tiny_dataset, tiny_constraints)), "j")
-    rates = [trainer.learning_rate(step) for step in range(10 * trainer.steps_per_epoch)]
+    steps = trainer.steps_per_epoch
+    rates = [learning_rate(trainer.stage.train, step, steps) for step in range(10 * steps)]
     peak = warmup * trainer.steps_per_epoch
     assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) in (peak, peak - 1)
     assert rates[peak:] == sorted(rates[peak:], reverse=True)

@@ -15,8 +15,8 @@ from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 from components.train.clips.gather import ClipSource
+from components.train.trained.ensemble import Ensemble, Member
 from components.train.trained.evidence import class_evidence
-from components.train.trained.predicting import _predictions
 from components.train.trained.scoring import fitted
 from components.train.trained.separability import Separability, movements, separability
 
@@ -127,7 +127,10 @@ def test_the_artifact_of_a_round_holds_both(tiny_dataset: Path, tiny_constraints
     own = [
         prediction.evidence
         for prediction, label, number in zip(
-            _predictions(model.eval(), packed, stage, "b"), packed.labels, range(60), strict=True
+            Ensemble((Member(stage, "b", model.eval(), 1.0),)).predictions(packed),
+            packed.labels,
+            range(60),
+            strict=True,
         )
         if number in packed.split("train") and label == prediction.probabilities.argmax() == 0
     ]
