@@ -14,7 +14,7 @@ from rich.console import Console
 from components.contracts.errors import InputError
 from components.runtime.cli import application, parse_settings
 from components.runtime.cli import run as run_application
-from components.runtime.store import store_for
+from components.runtime.store import is_remote, store_for
 from pipelines.cluster.commands import register, rounds_for
 from pipelines.cluster.overlay import OVERLAY_HELP, load_overlay
 from pipelines.cluster.package import compile_package
@@ -154,7 +154,7 @@ def pipeline_inputs(data: str, config: Path | None, root: Path, console: Console
         raise InputError(f"{missing} is missing; the synthetic demo runs with neither")
     if not config.exists() and (named := CONFIGS / f"{config}.yaml").is_file():
         config = named
-    return _fetched(data, root, console) if "://" in data else Path(data).expanduser(), config
+    return _fetched(data, root, console) if is_remote(data) else Path(data).expanduser(), config
 
 
 def _fetched(uri: str, root: Path, console: Console) -> Path:

@@ -17,6 +17,7 @@ from components.evaluate.measures.ensemble import only_streams
 from components.evaluate.report.comparison import compare, open_run
 from components.evaluate.report.terminal import print_comparison, print_report
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
+from components.runtime.store import is_remote
 
 app = application("python -m components.evaluate", "Evaluate: scores of all streams to an ensemble and a report.")
 
@@ -108,7 +109,7 @@ def compare_runs(
         python -m components.evaluate compare runs/without runs/with
     """
     with Exchange() as exchange:
-        runs = [open_run(Path(uri) if "://" not in uri else exchange.input(uri)) for uri in (first, second)]
+        runs = [open_run(exchange.input(uri) if is_remote(uri) else Path(uri)) for uri in (first, second)]
     print_comparison(compare(*runs), Console())
 
 

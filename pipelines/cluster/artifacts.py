@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from components.contracts.artifact import MANIFEST, Manifest
 from components.contracts.errors import InputError
+from components.runtime.store import is_remote
 from components.runtime.store.connection import CHECK_PATIENCE_S, Patience, Settings, connect, told
 from pipelines.cluster.package import NAME
 from pipelines.cluster.replay import Need
@@ -79,7 +80,7 @@ def _unclear(need: Need, candidates: list[Found], where: str) -> str:
 
 def found_below(folder: str) -> Iterator[Found]:
     """Yield the artifacts below a folder or prefix, but not those that are a part of another, as in a model."""
-    found = dict(_remote(folder) if "://" in folder else _local(Path(folder)))
+    found = dict(_remote(folder) if is_remote(folder) else _local(Path(folder)))
     for uri, content in found.items():
         if uri.rpartition("/")[0] in found:
             continue

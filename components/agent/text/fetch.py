@@ -12,7 +12,7 @@ from components.agent.round import Round
 from components.agent.text.folder import FILES
 from components.contracts.agent_config import PACKAGED
 from components.contracts.errors import SkeletonAgentError
-from components.runtime.store import store_for
+from components.runtime.store import is_remote, store_for
 
 _FOLDER = "encoder"
 
@@ -28,7 +28,7 @@ def encoder_at_hand(what: Round) -> Iterator[Round]:
     if place == PACKAGED or what.encoder is not None:
         yield what
         return
-    if "://" not in place:
+    if not is_remote(place):
         yield replace(what, encoder=Path(place))
         return
     with TemporaryDirectory(prefix="skeletonagent-encoder-") as scratch:

@@ -37,9 +37,9 @@ def is_remote(uri: str) -> bool:
     Raises:
         InputError: no store serves its scheme.
     """
-    scheme = urlsplit(uri).scheme
-    if scheme in ("", *S3_SCHEMES):
-        return scheme != ""
+    scheme, separator, _ = uri.partition("://")  # not urlsplit, for which "my:file.pkl" has a scheme
+    if not separator or scheme.lower() in S3_SCHEMES:
+        return bool(separator)
     raise InputError(f"scheme {scheme!r} is not supported; expected a local path or s3://bucket/prefix", at=uri)
 
 

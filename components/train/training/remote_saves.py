@@ -18,7 +18,7 @@ from pathlib import Path
 from components.contracts import checkpoint
 from components.contracts.errors import SkeletonAgentError
 from components.runtime.logs import stage_logger
-from components.runtime.store import Store, store_for
+from components.runtime.store import Store, is_remote, store_for
 from components.train.training.saves import SavePlace, save_path
 
 LOG = stage_logger("train")
@@ -33,7 +33,7 @@ def kept_at(place: str | None) -> Iterator[SavePlace | None]:
     Raises:
         InputError: the object store cannot be used, or holds something else at that URI.
     """
-    if place is None or "://" not in place:
+    if place is None or not is_remote(place):
         yield SavePlace(Path(place)) if place else None
         return
     scratch = Path(tempfile.mkdtemp(prefix="skeletonagent-"))
