@@ -5,6 +5,7 @@ Tests that need material which is absent skip, and say so.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 import leftovers
 import pytest
 import watchdog
+
+from components.runtime.logs import LOGGER
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -84,6 +87,15 @@ def nothing_left_running() -> Iterator[None]:
     yield
     if left := leftovers.left_since(before | _Wider.started):
         pytest.fail(f"left behind: {'; '.join(left)}")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a command run in this process does to the project's logger: it then hides its lines from others."""
+    logger = logging.getLogger(LOGGER)
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
 
 
 @pytest.fixture(scope="session")
