@@ -112,8 +112,8 @@ def _classes(found: Holdings, made: Draft) -> None:
     single = sum(count == 1 for count in Counter(found.labels.values()).values())
     if single:
         made.loud.append(
-            f"{single} of {len(set(found.labels.values()))} classes have a single sample, which cannot be in training and "
-            "test: is it the classes that labels, or folders, say?"
+            f"{single} of {len(set(found.labels.values()))} classes have a single sample, which cannot be in training "
+            "and test: is it the classes that labels, or folders, say?"
         )
     there = {label - first for label in found.labels.values()}
     if len(there) < len(made.data["classes"]):
