@@ -50,6 +50,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         watchdog.end(waiting)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share a fixture of their module in one of pytest-xdist's processes: it is made once."""
+    for item in items:
+        known = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        shares = any(fixture.scope in ("class", "module") for fixtures in known for fixture in fixtures)
+        if shares and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a session that leaves files in the temporary folder; remove that folder, unless something failed."""
