@@ -17,6 +17,7 @@ from components.contracts.confusion import Confusion
 from components.contracts.constraints import Constraints
 from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
+from components.contracts.same_data import expect_same_data
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
 
@@ -99,9 +100,7 @@ def open_inputs(
     for path, matrix in counts.values():
         _check_classes(path, len(matrix.train), stage)
     for path, said in guidance.values():
-        _check_classes(path, len(said.classes), stage)
-        if said.layout != stage.data.layout:
-            raise InputError(f"layout {said.layout!r} found, {stage.data.layout!r} expected", at=path)
+        expect_same_data(said.layout, [one.name for one in said.classes], stage.data, at=path)
     aligned = align([one for _, one in opened.values()])
     packed, leaks = open_dataset(dataset_path, stage, aligned[0]) if dataset_path else (None, None)
     digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
@@ -135,10 +134,7 @@ def open_dataset(path: Path, stage: EvaluateStage, found: Scores) -> tuple[Datas
             are of samples that are not in its test split or have another label there.
     """
     packed = dataset.open(path)
-    for name in ("layout", "classes"):
-        have, want = getattr(packed.config, name), getattr(stage.data, name)
-        if have != want:
-            raise InputError(f"data.{name}: {_short(have)} found, {_short(want)} expected", at=path)
+    expect_same_data(packed.config.layout, packed.config.classes, stage.data, at=path)
     numbers = {str(packed.sample_ids[number]): int(number) for number in packed.split(stage.data.chosen.test)}
     packed.split(stage.data.chosen.train)
     for sample_id, label in zip(found.sample_ids.tolist(), found.labels.tolist(), strict=True):
@@ -222,20 +218,12 @@ def _training(path: Path, manifest: Manifest, stage: EvaluateStage) -> TrainStag
         training = TrainStage.model_validate(manifest.config)
     except ValidationError as error:
         raise InputError(f"its configuration cannot be read: {error.errors()[0]['msg']}", at=path) from None
-    for name in ("layout", "classes"):
-        have, want = getattr(training.data, name), getattr(stage.data, name)
-        if have != want:
-            raise InputError(f"data.{name}: {_short(have)} found, {_short(want)} expected", at=path)
+    expect_same_data(training.data.layout, training.data.classes, stage.data, at=path)
     for split in ("train", "test"):
         have, want = getattr(training.data.chosen, split), getattr(stage.data.chosen, split)
         if have != want:
             raise InputError(f"{split} split {have!r} found, {want!r} expected by the configured protocol", at=path)
     return training
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _check_classes(path: Path, found: int, stage: EvaluateStage) -> None:

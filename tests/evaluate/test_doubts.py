@@ -76,6 +76,15 @@ def test_a_note_is_only_listed(run: Run, tmp_path: Path) -> None:
     assert NOTE["text"] not in story(typed(numbers(output)))[-1].text
 
 
+def test_a_leak_of_another_protocol_is_none_of_this_run(run: Run, tmp_path: Path) -> None:
+    """Preprocess looks at every protocol; whether that of the run leaks is one of the checks."""
+    leak = {"code": "leak", "severity": "warning", "text": "protocol published: 95 of 464 test samples leak"}
+    output = evaluated(run, tmp_path, doubts=[leak])
+    html = report.open(output).html
+    assert not any("95 of 464" in notice for notice in notices(html))
+    assert "95 of 464" in html.split('id="doubts"')[1]
+
+
 def test_metrics_hold_them_typed(run: Run, tmp_path: Path) -> None:
     found = typed(numbers(evaluated(run, tmp_path, doubts=[ACCEPTED, WARNING], lost=LOST))).data
     assert [(doubt.code, doubt.severity) for doubt in found.doubts or []] == [
