@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ from components.contracts.errors import InputError
 from components.contracts.same_data import expect_same_data
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
+from components.evaluate.alignment import align, check_same_samples, sorted_by_id
 
 Key = tuple[str, int]
 """A stream and a round; the prior constraints have stream "" and round 0."""
@@ -46,6 +47,7 @@ class Inputs:
     the model has a price. ``dataset`` and ``leaks`` (test samples that are byte-equal to training samples) are None
     without the dataset; ``held_out`` are scores of training samples that were held out, one per stream, all of the
     same samples. They are those given for it, else those that the trainings of the last round brought along.
+    ``baselines`` are scores of other methods, each called by its stream.
     """
 
     scores: dict[Key, Scores]
@@ -58,6 +60,7 @@ class Inputs:
     dataset: Dataset | None = None
     leaks: int | None = None
     held_out: tuple[Scores, ...] = ()
+    baselines: tuple[Scores, ...] = ()
 
     @property
     def rounds(self) -> list[int]:
@@ -81,6 +84,7 @@ def open_inputs(
     constraint_paths: Sequence[Path],
     dataset_path: Path | None = None,
     held_out_paths: Sequence[Path] = (),
+    baseline_paths: Sequence[Path] = (),
 ) -> Inputs:
     """Open and check all artifacts; the order in which they are given does not matter.
 
@@ -106,6 +110,8 @@ def open_inputs(
     digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
     given = open_held_out(held_out_paths, stage, aligned[0], packed)
     digests |= {f"held_out.{one.stream}": one.digest for one in given}
+    simple = _open_baselines(baseline_paths, stage, aligned[0])
+    digests |= {f"baseline.{one.stream}": one.digest for one in simple}
     brought = brought_along(opened.values(), aligned[0], packed, stage)
     return Inputs(
         scores=dict(zip(opened, aligned, strict=True)),
@@ -118,6 +124,7 @@ def open_inputs(
         dataset=packed,
         leaks=leaks,
         held_out=given or brought,
+        baselines=simple,
     )
 
 
@@ -166,6 +173,18 @@ def open_held_out(
         _check_held_out(path, one, stage, test, packed)
         latest[one.stream] = one
     return tuple(align(list(latest.values()))) if latest else ()
+
+
+def _open_baselines(paths: Sequence[Path], stage: EvaluateStage, test: Scores) -> tuple[Scores, ...]:
+    """Open scores of other methods, of the same test samples; ``InputError`` if they differ or a name stands twice."""
+    found: dict[str, Scores] = {}
+    for path in paths:
+        one = sorted_by_id(scores.open(path))
+        _check_classes(path, one.probabilities.shape[1], stage)
+        check_same_samples(test, one)
+        if found.setdefault(one.stream, one).digest != one.digest:
+            raise InputError(f"two different baselines are called {one.stream!r}", at=path)
+    return tuple(found[name] for name in sorted(found))
 
 
 def brought_along(
@@ -238,50 +257,3 @@ def _digests(kinds: dict[str, dict[Key, tuple[Path, Any]]]) -> dict[str, str]:
         for kind, found in kinds.items()
         for (stream, number), (_, artifact) in found.items()
     }
-
-
-def align(scores: Sequence[Scores]) -> list[Scores]:
-    """Put all scores into one order of samples, that of the sorted ids.
-
-    Raises:
-        InputError: a sample id stands twice, or two of the scores differ in their sample ids, in a
-            sample's label or in the number of classes; an example is named.
-    """
-    ordered = [sorted_by_id(one) for one in scores]
-    for other in ordered[1:]:
-        _check_same_samples(ordered[0], other)
-    return ordered
-
-
-def _name(scores: Scores) -> str:
-    return f"scores of stream {scores.stream} round {scores.round}"
-
-
-def sorted_by_id(scores: Scores) -> Scores:
-    """Put scores into the order of their sample ids; ``InputError`` if an id stands twice."""
-    ids = scores.sample_ids
-    if (ids[1:] > ids[:-1]).all():
-        return scores
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    twice = np.flatnonzero(ids[1:] == ids[:-1])
-    if len(twice):
-        raise InputError(f"sample {str(ids[twice[0]])!r} stands more than once", at=_name(scores))
-    return replace(scores, sample_ids=ids, labels=scores.labels[order], probabilities=scores.probabilities[order])
-
-
-def _check_same_samples(first: Scores, other: Scores) -> None:
-    both = f"{_name(first)} and {_name(other)}"
-    for one, two in ((first, other), (other, first)):
-        missing = np.setdiff1d(one.sample_ids, two.sample_ids, assume_unique=True)
-        if len(missing):
-            example = f"e.g. {str(missing[0])!r} is missing from the {_name(two)}"
-            raise InputError(f"{both} are of different samples: {len(missing)} differ, {example}")
-    differ = np.flatnonzero(first.labels != other.labels)
-    if len(differ):
-        at = differ[0]
-        example = f"{str(first.sample_ids[at])!r} has {first.labels[at]} and {other.labels[at]}"
-        raise InputError(f"{both} disagree about the labels of {len(differ)} samples, e.g. {example}")
-    classes = (first.probabilities.shape[1], other.probabilities.shape[1])
-    if classes[0] != classes[1]:
-        raise InputError(f"{both} differ in the number of classes: {classes[0]} and {classes[1]}")

@@ -13,7 +13,7 @@ from components.contracts.config import EvaluateConfig, EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
-from components.evaluate.inputs import align
+from components.evaluate.alignment import align
 
 PUBLISHED: dict[str, dict[str, float]] = {
     "published 2-stream": {"j": 1, "b": 1},

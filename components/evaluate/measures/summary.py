@@ -10,6 +10,7 @@ from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.contracts.metrics import (
+    Baseline,
     Calibration,
     Data,
     Gain,
@@ -78,7 +79,7 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> Metrics:
         constraints=said,
         loop=loop(inputs, ensembles, said),
         history=_history(inputs),
-        baselines=[nearest_neighbour(stage, inputs.dataset)] if inputs.dataset else [],
+        baselines=_baselines(stage, inputs, headline),
         groups=group_errors(next(iter(inputs.scores.values())).sample_ids, headline.correct),
     )
     return found.model_copy(update={"advice": advice(found)})
@@ -105,6 +106,14 @@ def _configured(stage: EvaluateStage, inputs: Inputs) -> dict[int, Fused]:
         for number, scores in rounds.items()
         if any(weights.get(one.stream, 0) > 0 for one in scores)
     }
+
+
+def _baselines(stage: EvaluateStage, inputs: Inputs, headline: Fused) -> list[Baseline]:
+    found = [nearest_neighbour(stage, inputs.dataset)] if inputs.dataset else []
+    for one in inputs.baselines:
+        against = paired(headline.correct, one.correct)
+        found.append(Baseline(name=one.stream, top1=one.top1, interval=top1_interval(one), against=against))
+    return found
 
 
 def _headline(number: int, fused: Fused, hits: int) -> Headline:
