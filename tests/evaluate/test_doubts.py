@@ -11,7 +11,7 @@ from made_runs import Run, experiment, make_run, numbers, typed, write_dataset
 from rich.console import Console
 
 from components.contracts import report
-from components.contracts.errors import DamagedError
+from components.contracts.errors import DamagedError, InputError
 from components.contracts.skeleton import inline_layout, load_layout
 from components.evaluate.core import evaluate
 from components.evaluate.report.comparison import compare, open_run
@@ -119,3 +119,13 @@ def test_an_own_layout_is_called_by_its_name(tmp_path: Path) -> None:
     html = report.open(output).html
     assert "layout my_camera." in html
     assert "\\&#34;" not in html  # the configuration shows the layout as the mapping that it is, not as JSON in JSON
+
+
+def test_two_layouts_of_one_name_are_told_apart_in_one_line(tmp_path: Path) -> None:
+    whole = load_layout("ntu25").model_dump(mode="json") | {"name": "my_camera"}
+    mine, other = (inline_layout(whole | {"centre": centre}) for centre in ("spine", "neck"))
+    made = make_run(tmp_path / "run", experiment(streams=["j"], rounds=1, data__layout=mine))
+    stage = experiment(streams=["j"], rounds=1, data__layout=other).stage_evaluate()
+    with pytest.raises(InputError) as error:
+        evaluate(stage, list(made.scores.values()), [], [], tmp_path / "r")
+    assert "layout 'my_camera' found, 'my_camera' (one of this name with other joints) expected" in str(error.value)
