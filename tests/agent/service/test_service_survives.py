@@ -146,8 +146,10 @@ def test_two_processes_over_one_folder_ask_nothing_twice_and_end_in_time(
         one.process.terminate()
         until(lambda: any("hutting down" in line["message"] for line in one.lines()))
         late.opened.set()
-        fresh.default = Gate().behaviour  # an LLM that never answers again
+        never = Gate()
+        fresh.default = never.behaviour  # an LLM that never answers again
         assert one.process.wait(30) == 0
+        never.opened.set()
         remembered = [*Path(tmp_path / "s" / "llm" / "answers").glob("*/*.json")]
         assert len(remembered) >= len(NW_UCLA) + 4
 

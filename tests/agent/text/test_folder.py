@@ -24,7 +24,6 @@ from components.agent.round import Round
 from components.agent.rounds import make_round
 from components.agent.text.folder import open_folder
 from components.contracts import constraints
-from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
 
 Maker = Callable[..., Path]
@@ -197,13 +196,6 @@ class TestRounds:
     def test_the_core_takes_paths_only(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"agent\.encoder: 's3://b/e' is not at hand"):
             run_round(Round(Scene(tmp_path).stage(encoder="s3://b/e")), tmp_path / "constraints")
-
-    def test_a_service_opens_no_folder_of_its_machine_for_a_client(self) -> None:
-        from components.agent.service.intake import check_endpoint
-
-        with pytest.raises(InputError, match=r"agent\.encoder: found '/etc'; a service takes s3://"):
-            check_endpoint(AgentConfig(encoder="/etc"), ())
-        check_endpoint(AgentConfig(encoder="s3://bucket/encoder"), ())
 
     def test_torch_is_never_loaded(self) -> None:
         program = "import sys, components.agent.__main__; sys.exit('torch' in sys.modules)"
