@@ -59,6 +59,7 @@ def test_finished_cells_are_kept_and_other_settings_refused(
     assert CliRunner().invoke(app, [*arguments, "--epochs", "9"]).exit_code == 2
 
 
+@pytest.mark.slow
 def test_an_llm_answers_the_confusions_in_an_arm_of_its_own(
     tmp_path: Path, repository: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
