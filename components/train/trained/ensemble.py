@@ -85,7 +85,7 @@ class Ensemble:
 
         Args:
             clip: ``[T, V, C]`` or ``[M, T, V, C]``: frames, joints in the layout's order, and x, y, z, or, where the
-                model was trained on 2D poses, x, y or x, y, score; M persons. Units as in the training data. A joint
+                model was trained on 2D poses, x, y, score; M persons. Units as in the training data. A joint
                 that was not seen is NaN.
             image: (height, width) in pixels, which a model with ``normalisation: image`` needs.
 
