@@ -123,7 +123,7 @@ def test_a_run_is_asked_by_its_folder(joined: Joined, clips: list[np.ndarray], t
     home = tmp_path / "runs" / "tiny"
     home.mkdir(parents=True)
     (home / "run.json").write_text("{}")
-    with pytest.raises(InputError, match=r"tiny: no model/ found, which a run has as soon as all its streams"):
+    with pytest.raises(InputError, match=r"tiny: no model/ found, which a run has as soon as it has finished"):
         load_model(home)
     shutil.copytree(joined.path, home / "model")
     (tmp_path / "more").mkdir()
