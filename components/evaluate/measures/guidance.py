@@ -52,7 +52,7 @@ def _classes(inputs: Inputs, constraints: Constraints, counts: list[Counts | Non
 def measured_joints(inputs: Inputs, constraints: Constraints, label: int) -> list[int]:
     """Return as many joints as are critical for a class: those that separate it best in the training data.
 
-    None if that was not measured, or all joints are critical. Where the data gave the class its joints, it is these.
+    Empty if that was not measured, or all joints are critical. Where the data gave the class its joints, it is these.
     """
     constraint, seen = constraints.classes[label], inputs.confusions.get((constraints.stream, constraints.round))
     if constraint.provenance.status == "data":
