@@ -11,7 +11,9 @@ import yaml
 from rich.console import Console
 
 from components.contracts.config import Experiment, load_experiment
+from components.contracts.data_config import with_layouts
 from components.contracts.errors import InputError, SkeletonAgentError
+from components.contracts.priors import with_priors
 from components.runtime.cli import parse_settings
 from components.runtime.experiments import is_uri, presets, read_experiment_of_run
 from components.runtime.store import S3_SCHEMES
@@ -248,10 +250,13 @@ def _rounds(experiment: Experiment | None, settings: dict[str, Any], rounds: int
 
 
 def _value_of_config(config: str) -> str:
-    """Return the run's parameter: a name or URI as it is, a file as text."""
+    """Return the run's parameter: a name or URI as it is, a file as text, with the layouts and priors it names."""
     if not config or is_uri(config) or config in presets():
         return config
-    return one_line(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
+    document = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+    with_layouts(document, Path(config).parent)  # the cluster has none of these files
+    with_priors(document, Path(config).parent)
+    return one_line(document)
 
 
 def _defaults(package: Package) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from kubernetes_server import write_kubeconfig
 from small_experiment import CONFIG
 
 from components.contracts.errors import InputError, UnavailableError
+from components.runtime.experiments import read_experiment_of_run
 from pipelines.cluster import api
 from pipelines.parameters import one_line
 
@@ -39,6 +40,29 @@ def test_submit_uploads_starts_and_follows(command: Command, backend: Backend) -
     for line in ("configure                running", "configure                succeeded", "train round 1 (2 streams)"):
         assert line in result.output
     assert "driver" not in result.output and f"#/runs/details/{run['run_id']}" in result.output
+
+
+def test_layouts_and_priors_by_path_travel_with_the_run(command: Command, backend: Backend, tmp_path: Path) -> None:
+    (tmp_path / "hand.yaml").write_text("joints: [wrist, thumb]\nparents: {wrist: wrist, thumb: wrist}\n")
+    (tmp_path / "mine.yaml").write_text("classes: [{name: wave, joints: [wrist], description: The hand waves.}]\n")
+    config = {
+        "name": "hands",
+        "data": {
+            "layout": "hand.yaml",
+            "classes": ["wave", "rest"],
+            "protocols": {"p": {"train": "train", "test": "test"}},
+            "protocol": "p",
+        },
+        "train": {"epochs": 4, "batch": 4, "frames": 8},
+        "agent": {"priors": "mine.yaml"},
+    }
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(config))
+    result = command("submit", "--data", "s3://lab/my.pkl", "--config", str(tmp_path / "my.yaml"))
+    assert result.exit_code == 0, result.output
+    (run,) = backend.runs.values()
+    sent = run["runtime_config"]["parameters"]["config"]
+    assert "hand.yaml" not in sent and "mine.yaml" not in sent
+    assert read_experiment_of_run(sent, {}).data.skeleton.joints == ("wrist", "thumb")
 
 
 def test_a_second_submit_reuses_the_version_and_the_experiment(command: Command, backend: Backend) -> None:

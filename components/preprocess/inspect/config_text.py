@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from components.preprocess.inspect.draft import Draft, duration
+from components.preprocess.inspect.draft import ROUNDS, START, TASKS, Draft, duration
 from components.preprocess.inspect.inspection import Holdings
 
 WIDTH = 118
@@ -20,14 +20,15 @@ def text_of(made: Draft, found: Holdings, source: str) -> str:
         f"Made from {source} by python -m components.preprocess init: read it, and mend what it got wrong.",
         f"{found.kind}: {len(found.labels)} samples, {len(set(found.labels.values()))} classes, "
         f"{joints} joints × {channels} coordinates{' and a score' if scored else ''}.",
-        f"make run takes about {duration(made.seconds)} on {made.cores} cores, a rough estimate.",
+        f"make run takes about {duration(made.seconds)} on {made.cores} idle cores: reckoned from networks timed on "
+        f"another machine and {START:.0f} s to start each of {TASKS} tasks, not measured here; make run says more.",
         *(f"NOTE: {line}" for line in made.loud),
     ]
     lines = [line for text in head for line in _comment(text)]
     lines += [
         f"name: {slug(source)}",
         "seed: 0",
-        "rounds: 2",
+        f"rounds: {ROUNDS}",
         "# j: joints, b: bones; jm and bm: their motion",
         "streams: [j, b]",
     ]

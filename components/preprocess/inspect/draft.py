@@ -29,6 +29,11 @@ ONE_WAY = 0.9
 """Mean length of the facing directions' sum; of bodies that all face one way it is nearly 1."""
 SECONDS = 1.5e-9
 """Of two cores per sample, epoch and unit (see ``_units``): measured on nw_ucla_quick.yaml and sbu.yaml."""
+STREAMS, ROUNDS = 2, 2
+TASKS = 3 + STREAMS * (2 * ROUNDS - 1)
+"""Of a run: preprocess, prior and evaluate, and for every stream its rounds of training and the agent between them."""
+START = 6.0
+"""Seconds that a task takes besides, mostly to load its libraries."""
 LONGEST = 3600.0
 EPOCHS = (12, 60)
 PASSES = 60_000
@@ -258,7 +263,8 @@ def _training(found: Holdings, made: Draft) -> None:
     epochs = int(np.clip(PASSES / max(number, 1), *EPOCHS))
     positions = clip * len(load_layout(made.data["layout"]).joints) * made.data["max_persons"]
     made.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-    seconds = {size: 2 * epochs * number * _units(size) * positions * SECONDS * 2 / made.cores for size in SIZES}
+    work = STREAMS * epochs * number * positions * SECONDS * 2 / made.cores
+    seconds = {size: TASKS * START + _units(size) * work for size in SIZES}
     wanted = "small" if number < 1000 else "medium" if number < 10_000 else "published"
     fitting = [size for size in SIZES if seconds[size] <= LONGEST]
     size = min(wanted, fitting[-1] if fitting else "small", key=list(SIZES).index)

@@ -58,7 +58,7 @@ def clip_of(document: Any, name: str, expected: Expected) -> Clip:
     if len(videos := parted(document)) > 1:
         shown = ", ".join(list(videos)[:3])
         raise ClipFaultError(
-            f"holds frames of {len(videos)} videos ({shown}, …); one a file, or all in one file, expected"
+            f"holds frames of {len(videos)} videos ({shown}, …); one a file expected, or all videos in a single file"
         )
     try:
         frames, image = frames_of(document)

@@ -47,7 +47,7 @@ def _shape_fault(sample: Sample, config: DataConfig) -> str | None:
         return f"keypoint: found {sample.keypoints.size} coordinates, at most {LARGEST_SAMPLE} expected"
     if config.dimensions == "2d+score":
         if sample.scores is None:
-            return "keypoint_score: missing, expected with dimensions 2d+score"
+            return "keypoint_score: missing, expected with dimensions 2d+score (write ones where none is known)"
         if sample.scores.shape != shape[:3]:
             return f"keypoint_score: found shape {_times(sample.scores.shape)}, expected {_times(shape[:3])}"
     return None

@@ -78,8 +78,10 @@ def _splits(path: str, splits: Any) -> dict[str, list[str]]:
     for name, ids in splits.items():
         if not isinstance(name, str) or not isinstance(ids, list | tuple | np.ndarray):
             raise InputError(f"split {str(name)[:40]!r}: found {type(ids).__name__}, expected a list of ids", at=path)
-        if not all(isinstance(sample_id, str) for sample_id in ids):
-            raise InputError(f"split {name!r}: holds an id that is not text", at=path)
+        strange = next((sample_id for sample_id in ids if not isinstance(sample_id, str)), None)
+        if strange is not None:
+            found = type(strange).__name__
+            raise InputError(f"split {name!r}: holds an id that is not text ({found}), expected frame_dir", at=path)
         checked[str(name)] = [str(sample_id) for sample_id in ids]
     return checked
 
@@ -149,7 +151,7 @@ def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | Non
     if not isinstance(annotation["frame_dir"], str) or not annotation["frame_dir"]:
         return f"frame_dir: found {kind(annotation['frame_dir'])}, expected text"
     if not is_integer(annotation["label"]):
-        return f"label: found {kind(annotation['label'])}, expected an integer"
+        return f"label: found {kind(annotation['label'])}, expected an integer, the number of its class"
     for name in (array, *more):
         if name in annotation and not isinstance(annotation[name], np.ndarray):
             if isinstance(annotation[name], list | tuple):

@@ -26,6 +26,7 @@ from components.preprocess.readers.files import open_files
 from components.preprocess.readers.folder import ClipFolder
 from components.preprocess.readers.pyskl import image_size, kind
 from components.preprocess.readers.samples import Sample, Source
+from components.preprocess.readers.videos import parted
 from components.runtime.pickled.unpickler import load_data
 
 _PICKLES = (".pkl", ".pickle")
@@ -57,7 +58,7 @@ class Unlabelled(Source):
 
 def _records(path: Path, config: DataConfig) -> Iterator[Sample | Skipped]:
     suffix, expected = path.suffix.lower(), expectation(config)
-    if path.is_dir() or suffix in (".zip", ".tar", ".gz", ".tgz"):
+    if path.is_dir() or suffix in (".zip", ".tar", ".gz", ".tgz") or _holds_videos(path, suffix):
         folder = ClipFolder(open_files(path), config, labelled=False)
         yield from (_labelled(record, config) for record in folder)
         return
@@ -73,6 +74,14 @@ def _records(path: Path, config: DataConfig) -> Iterator[Sample | Skipped]:
     except ClipFaultError as error:
         raise InputError(str(error), at=path) from None
     yield Sample(0, clip.name, config.first_label, clip.keypoints, clip.scores, clip.image)
+
+
+def _holds_videos(path: Path, suffix: str) -> bool:
+    """Whether a file holds several videos, as COCO's may; what is wrong with it is said where it is read."""
+    try:
+        return suffix == ".json" and len(parted(parsed(_content(path)))) > 1
+    except ClipFaultError:
+        return False
 
 
 def _labelled(record: Sample | Skipped, config: DataConfig) -> Sample | Skipped:
