@@ -52,7 +52,7 @@ ELSEWHERE = minutes and not containers and not cluster
 	images base-image run-docker test-containers bench-s3 bench-containers
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 install: $(INSTALL) ## the environment in .venv, exactly as locked
 

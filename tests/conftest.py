@@ -5,6 +5,7 @@ Tests that need material which is absent skip, and say so.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 import leftovers
 import pytest
 import watchdog
+
+from components.runtime.logs import LOGGER
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -45,6 +48,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Let the watchdog go."""
     if waiting := config.stash.get(WATCHDOG, None):
         watchdog.end(waiting)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share a fixture of their module in one of pytest-xdist's processes: it is made once."""
+    for item in items:
+        known = item._fixtureinfo.name2fixturedefs.values() if isinstance(item, pytest.Function) else ()
+        shares = any(fixture.scope in ("class", "module") for fixtures in known for fixture in fixtures)
+        if shares and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(trylast=True)
@@ -84,6 +96,15 @@ def nothing_left_running() -> Iterator[None]:
     yield
     if left := leftovers.left_since(before | _Wider.started):
         pytest.fail(f"left behind: {'; '.join(left)}")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a command run in this process does to the project's logger: it then hides its lines from others."""
+    logger = logging.getLogger(LOGGER)
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
 
 
 @pytest.fixture(scope="session")

@@ -21,12 +21,13 @@ KEPT_THREADS = (
     "asyncio_",  # asyncio's default executor keeps its idle threads until its loop is closed
     "AnyIO worker thread",  # idle ones of Starlette's test client; they end with the loop's root task
     "OnnxRuntime",
-    "pymonitor",  # tqdm's, one for the process
+    "tqdm_monitor",  # one for the process
     "execnet",  # pytest-xdist's
 )
 KEPT_PROCESSES = (
     "multiprocessing.resource_tracker",  # one for the process, ends with it
     "multiprocessing.forkserver",
+    "/swift-",  # the servers of the session's object store, which tests kill and start again; they end with the session
 )
 KEPT_FILES = (
     "pytest-of-",  # pytest's own, with what tmp_path gave

@@ -412,12 +412,14 @@ class Loop(_Part):
 
 
 class Baseline(_Part):
-    """A simple method on the same splits; ``text`` says how it was made. The train stage may add its own."""
+    """A simple method on the same splits; ``text`` says how it was made. Given scores are compared ``against`` the
+    headline, sample by sample."""
 
     name: str
     top1: float
     interval: Interval
     text: str = ""
+    against: Paired | None = None
 
 
 class GroupErrors(_Part):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from components.contracts.config import DataConfig
 from components.contracts.errors import InputError
+from components.contracts.skeleton import load_layout
 
 
 def expect_same_data(layout: str, classes: Sequence[str], data: DataConfig, *, at: Path) -> None:
@@ -22,9 +23,16 @@ def expect_same_data(layout: str, classes: Sequence[str], data: DataConfig, *, a
         InputError: another layout, another number of classes, or another name; the first that differs is named.
     """
     if layout != data.layout:
-        raise InputError(f"layout {layout!r} found, {data.layout!r} expected", at=at)
+        found, expected = _layout_name(layout), _layout_name(data.layout)
+        other = " (one of this name with other joints)" if found == expected else ""
+        raise InputError(f"layout {found!r} found, {expected!r}{other} expected", at=at)
     if len(classes) != len(data.classes):
         raise InputError(f"{len(classes)} classes found, {len(data.classes)} expected", at=at)
     for label, (found, expected) in enumerate(zip(classes, data.classes, strict=True)):
         if found != expected:
             raise InputError(f"class {label} {found!r} found, {expected!r} expected", at=at)
+
+
+def _layout_name(layout: str) -> str:
+    """Return the name of a layout; the text of a layout of one's own is too long for a line."""
+    return load_layout(layout).name if layout.startswith("{") else layout

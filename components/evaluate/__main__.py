@@ -51,6 +51,7 @@ def run_evaluation(
     constraints: Annotated[Uris, artifact("`constraints` artifact, for what the agent said. Repeat it.")] = None,
     dataset: Annotated[str | None, artifact("`dataset` artifact, for leaks, a baseline and skeletons.")] = None,
     held_out: Annotated[Uris, artifact("`scores` of held-out training samples, to learn weights from.")] = None,
+    baseline: Annotated[Uris, artifact("`scores` of another method, to be held against. Repeat it.")] = None,
     streams: Annotated[str | None, typer.Option(help="Only these of the given streams, e.g. j,b.")] = None,
     set_: Settings = None,
 ) -> None:
@@ -88,6 +89,7 @@ def run_evaluation(
             local,
             dataset=exchange.input(dataset) if dataset else None,
             held_out=[exchange.input(uri) for uri in held_out or []],
+            baselines=[exchange.input(uri) for uri in baseline or []],
         )
         metrics = report.open(local).metrics
     print_report(metrics, Console())

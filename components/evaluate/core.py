@@ -27,6 +27,7 @@ def evaluate(
     *,
     dataset: Path | None = None,
     held_out: Sequence[Path] = (),
+    baselines: Sequence[Path] = (),
 ) -> None:
     """Combine the streams, measure every stream, round and ensemble, and write the ``report`` artifact.
 
@@ -42,13 +43,15 @@ def evaluate(
             these were not looked at.
         held_out: ``scores`` artifacts of training samples that were held out, to learn weights and a temperature from;
             without them, those that ``scores`` of a training with ``train.held_out`` bring along.
+        baselines: ``scores`` artifacts of other methods, of the same test samples, to hold the ensemble against; each
+            is called by its stream, which may be any name.
 
     Raises:
         InputError: no scores, a damaged artifact, samples, labels or classes that differ, another protocol
             than the configured one, held-out samples that are test samples, or no stream of the last round with
             a positive weight.
     """
-    inputs = open_inputs(stage, scores, confusions, constraints, dataset, held_out)
+    inputs = open_inputs(stage, scores, confusions, constraints, dataset, held_out, baselines)
     metrics = summarise(stage, inputs)
     for check in metrics.checks:
         if check.status == "bad":

@@ -61,7 +61,7 @@ def import_scores(
     )
     made_from = {"imported": hashlib.sha256(dump.read_bytes()).hexdigest(), "dataset": packed.digest}
     scores.write(output, found, made_from=made_from, config=stage)
-    return float((found.probabilities.argmax(axis=1) == found.labels).mean())
+    return found.top1
 
 
 def read_dump(path: Path) -> npt.NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -17,8 +17,10 @@ from components.contracts.confusion import Confusion
 from components.contracts.constraints import Constraints
 from components.contracts.dataset import Dataset
 from components.contracts.errors import InputError
+from components.contracts.same_data import expect_same_data
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
+from components.evaluate.alignment import align, check_same_samples, sorted_by_id
 
 Key = tuple[str, int]
 """A stream and a round; the prior constraints have stream "" and round 0."""
@@ -45,6 +47,7 @@ class Inputs:
     the model has a price. ``dataset`` and ``leaks`` (test samples that are byte-equal to training samples) are None
     without the dataset; ``held_out`` are scores of training samples that were held out, one per stream, all of the
     same samples. They are those given for it, else those that the trainings of the last round brought along.
+    ``baselines`` are scores of other methods, each called by its stream.
     """
 
     scores: dict[Key, Scores]
@@ -57,6 +60,7 @@ class Inputs:
     dataset: Dataset | None = None
     leaks: int | None = None
     held_out: tuple[Scores, ...] = ()
+    baselines: tuple[Scores, ...] = ()
 
     @property
     def rounds(self) -> list[int]:
@@ -80,6 +84,7 @@ def open_inputs(
     constraint_paths: Sequence[Path],
     dataset_path: Path | None = None,
     held_out_paths: Sequence[Path] = (),
+    baseline_paths: Sequence[Path] = (),
 ) -> Inputs:
     """Open and check all artifacts; the order in which they are given does not matter.
 
@@ -99,14 +104,14 @@ def open_inputs(
     for path, matrix in counts.values():
         _check_classes(path, len(matrix.train), stage)
     for path, said in guidance.values():
-        _check_classes(path, len(said.classes), stage)
-        if said.layout != stage.data.layout:
-            raise InputError(f"layout {said.layout!r} found, {stage.data.layout!r} expected", at=path)
+        expect_same_data(said.layout, [one.name for one in said.classes], stage.data, at=path)
     aligned = align([one for _, one in opened.values()])
     packed, leaks = open_dataset(dataset_path, stage, aligned[0]) if dataset_path else (None, None)
     digests = _digests({"scores": opened, "confusion": counts, "constraints": guidance})
     given = open_held_out(held_out_paths, stage, aligned[0], packed)
     digests |= {f"held_out.{one.stream}": one.digest for one in given}
+    simple = _open_baselines(baseline_paths, stage, aligned[0])
+    digests |= {f"baseline.{one.stream}": one.digest for one in simple}
     brought = brought_along(opened.values(), aligned[0], packed, stage)
     return Inputs(
         scores=dict(zip(opened, aligned, strict=True)),
@@ -119,6 +124,7 @@ def open_inputs(
         dataset=packed,
         leaks=leaks,
         held_out=given or brought,
+        baselines=simple,
     )
 
 
@@ -135,10 +141,7 @@ def open_dataset(path: Path, stage: EvaluateStage, found: Scores) -> tuple[Datas
             are of samples that are not in its test split or have another label there.
     """
     packed = dataset.open(path)
-    for name in ("layout", "classes"):
-        have, want = getattr(packed.config, name), getattr(stage.data, name)
-        if have != want:
-            raise InputError(f"data.{name}: {_short(have)} found, {_short(want)} expected", at=path)
+    expect_same_data(packed.config.layout, packed.config.classes, stage.data, at=path)
     numbers = {str(packed.sample_ids[number]): int(number) for number in packed.split(stage.data.chosen.test)}
     packed.split(stage.data.chosen.train)
     for sample_id, label in zip(found.sample_ids.tolist(), found.labels.tolist(), strict=True):
@@ -170,6 +173,18 @@ def open_held_out(
         _check_held_out(path, one, stage, test, packed)
         latest[one.stream] = one
     return tuple(align(list(latest.values()))) if latest else ()
+
+
+def _open_baselines(paths: Sequence[Path], stage: EvaluateStage, test: Scores) -> tuple[Scores, ...]:
+    """Open scores of other methods, of the same test samples; ``InputError`` if they differ or a name stands twice."""
+    found: dict[str, Scores] = {}
+    for path in paths:
+        one = sorted_by_id(scores.open(path))
+        _check_classes(path, one.probabilities.shape[1], stage)
+        check_same_samples(test, one)
+        if found.setdefault(one.stream, one).digest != one.digest:
+            raise InputError(f"two different baselines are called {one.stream!r}", at=path)
+    return tuple(found[name] for name in sorted(found))
 
 
 def brought_along(
@@ -222,20 +237,12 @@ def _training(path: Path, manifest: Manifest, stage: EvaluateStage) -> TrainStag
         training = TrainStage.model_validate(manifest.config)
     except ValidationError as error:
         raise InputError(f"its configuration cannot be read: {error.errors()[0]['msg']}", at=path) from None
-    for name in ("layout", "classes"):
-        have, want = getattr(training.data, name), getattr(stage.data, name)
-        if have != want:
-            raise InputError(f"data.{name}: {_short(have)} found, {_short(want)} expected", at=path)
+    expect_same_data(training.data.layout, training.data.classes, stage.data, at=path)
     for split in ("train", "test"):
         have, want = getattr(training.data.chosen, split), getattr(stage.data.chosen, split)
         if have != want:
             raise InputError(f"{split} split {have!r} found, {want!r} expected by the configured protocol", at=path)
     return training
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
 
 
 def _check_classes(path: Path, found: int, stage: EvaluateStage) -> None:
@@ -250,50 +257,3 @@ def _digests(kinds: dict[str, dict[Key, tuple[Path, Any]]]) -> dict[str, str]:
         for kind, found in kinds.items()
         for (stream, number), (_, artifact) in found.items()
     }
-
-
-def align(scores: Sequence[Scores]) -> list[Scores]:
-    """Put all scores into one order of samples, that of the sorted ids.
-
-    Raises:
-        InputError: a sample id stands twice, or two of the scores differ in their sample ids, in a
-            sample's label or in the number of classes; an example is named.
-    """
-    ordered = [sorted_by_id(one) for one in scores]
-    for other in ordered[1:]:
-        _check_same_samples(ordered[0], other)
-    return ordered
-
-
-def _name(scores: Scores) -> str:
-    return f"scores of stream {scores.stream} round {scores.round}"
-
-
-def sorted_by_id(scores: Scores) -> Scores:
-    """Put scores into the order of their sample ids; ``InputError`` if an id stands twice."""
-    ids = scores.sample_ids
-    if (ids[1:] > ids[:-1]).all():
-        return scores
-    order = np.argsort(ids, kind="stable")
-    ids = ids[order]
-    twice = np.flatnonzero(ids[1:] == ids[:-1])
-    if len(twice):
-        raise InputError(f"sample {str(ids[twice[0]])!r} stands more than once", at=_name(scores))
-    return replace(scores, sample_ids=ids, labels=scores.labels[order], probabilities=scores.probabilities[order])
-
-
-def _check_same_samples(first: Scores, other: Scores) -> None:
-    both = f"{_name(first)} and {_name(other)}"
-    for one, two in ((first, other), (other, first)):
-        missing = np.setdiff1d(one.sample_ids, two.sample_ids, assume_unique=True)
-        if len(missing):
-            example = f"e.g. {str(missing[0])!r} is missing from the {_name(two)}"
-            raise InputError(f"{both} are of different samples: {len(missing)} differ, {example}")
-    differ = np.flatnonzero(first.labels != other.labels)
-    if len(differ):
-        at = differ[0]
-        example = f"{str(first.sample_ids[at])!r} has {first.labels[at]} and {other.labels[at]}"
-        raise InputError(f"{both} disagree about the labels of {len(differ)} samples, e.g. {example}")
-    classes = (first.probabilities.shape[1], other.probabilities.shape[1])
-    if classes[0] != classes[1]:
-        raise InputError(f"{both} differ in the number of classes: {classes[0]} and {classes[1]}")

@@ -206,5 +206,6 @@ class _Packing:
     def _skip(self, position: int, sample_id: str, reason: str) -> None:
         self._writer.skip(position, sample_id, reason)
         self.reasons[reason] += 1
-        name = f" ({sample_id})" if sample_id else ""
-        self._refused.append(f"clip {position}{name}: {reason}")
+        clip = f"clip {position}"
+        name = f" ({sample_id})" if sample_id not in ("", clip) else ""
+        self._refused.append(f"{clip}{name}: {reason}")

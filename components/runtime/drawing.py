@@ -31,16 +31,25 @@ def present(points: Values, layout: Layout) -> Flags:
     return np.asarray(there)
 
 
-def front_view(points: Values, there: Flags, layout: Layout) -> npt.NDArray[np.float64]:
-    """Return right and up of each joint, ``[M, T, V, 2]``, in the unit of ``points``.
-
-    Up is the axis along which ``layout.upright`` points most, whatever its sign; right is the other axis along which
-    more is to be seen.
-    """
+def trunks(points: Values, there: Flags, layout: Layout) -> npt.NDArray[np.float64]:
+    """Return the steps along ``layout.upright`` of every body that shows both ends, ``[K, 2 or 3]``."""
     lower, upper = (layout.number(name) for name in layout.upright)
     both = there[..., lower] & there[..., upper]
-    steps = points[both][:, upper] - points[both][:, lower]
-    up = steps.mean(axis=0) if len(steps) else np.zeros(points.shape[-1])
+    return np.asarray(points[both][:, upper] - points[both][:, lower], dtype=np.float64)
+
+
+def front_view(
+    points: Values, there: Flags, layout: Layout, up: npt.NDArray[np.float64] | None = None
+) -> npt.NDArray[np.float64]:
+    """Return right and up of each joint, ``[M, T, V, 2]``, in the unit of ``points``.
+
+    Up is the axis along which ``up`` points most, whatever its sign; without it, the mean of this sample's trunks: a
+    person who is bent or lies down all the time then seems to stand. Right is the other axis along which more is to be
+    seen.
+    """
+    steps = trunks(points, there, layout)
+    if up is None:
+        up = steps.mean(axis=0) if len(steps) else np.zeros(points.shape[-1])
     vertical = int(np.abs(up).argmax()) if up.any() else 1
     others = [axis for axis in range(points.shape[-1]) if axis != vertical]
     seen = points[there]

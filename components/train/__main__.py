@@ -185,6 +185,7 @@ for name, command in (
     ("model", commands.join_command),
     ("predict", commands.predict_command),
     ("export", commands.export_command),
+    ("baseline", commands.baseline_command),
 ):
     app.command(name)(command)
 

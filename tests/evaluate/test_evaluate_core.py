@@ -254,7 +254,7 @@ class TestRefusals:
 
     def test_scores_of_other_classes(self, run: Run, tmp_path: Path) -> None:
         message = self.refusal(run, tmp_path / "r", stage=experiment(5).stage_evaluate())
-        assert "data.classes: ('class 0', 'class 1', 'class 2', 'class 3') found" in message
+        assert "scores-j-1: 4 classes found, 5 expected" in message
 
     def test_constraints_of_another_layout(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "told"
@@ -264,7 +264,7 @@ class TestRefusals:
     def test_constraints_of_other_classes(self, run: Run, tmp_path: Path) -> None:
         path = tmp_path / "told"
         write_constraints(path, experiment(6), "", 0)
-        assert "6 classes found, 4 expected by data.classes" in self.refusal(run, tmp_path / "r", constraints=[path])
+        assert "told: 6 classes found, 4 expected" in self.refusal(run, tmp_path / "r", constraints=[path])
 
     def test_streams_of_different_samples(self, run: Run, tmp_path: Path) -> None:
         other = make_run(tmp_path / "other", experiment(), samples_per_class=5)

@@ -25,7 +25,7 @@ from components.contracts.accuracy import (
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
-from components.evaluate.inputs import align
+from components.evaluate.alignment import align
 from components.evaluate.measures.ensemble import PUBLISHED, Fused, fuse
 
 

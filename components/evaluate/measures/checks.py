@@ -102,7 +102,7 @@ def _probabilities(inputs: Inputs) -> list[Check]:
         if len(scores.labels) > 1 and len(np.unique(predicted)) == 1 and len(np.unique(scores.labels)) > 1:
             text = f"Stream {stream}, round {number}: every sample gets the same class."
             found.append(Check(name="Collapsed stream", status="bad", text=text))
-        elif float((predicted == scores.labels).mean()) <= 1 / scores.probabilities.shape[1]:
+        elif scores.top1 <= 1 / scores.probabilities.shape[1]:
             text = f"Stream {stream}, round {number}: no better than guessing."
             found.append(Check(name="Stream at chance", status="bad", text=text))
         sums = scores.probabilities.sum(axis=1)

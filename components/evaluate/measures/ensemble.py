@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from components.contracts.accuracy import correct
 from components.contracts.config import EvaluateConfig, EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAMS
-from components.evaluate.inputs import align
+from components.evaluate.alignment import align
 
 PUBLISHED: dict[str, dict[str, float]] = {
     "published 2-stream": {"j": 1, "b": 1},
@@ -36,10 +37,10 @@ class Fused:
     labels: npt.NDArray[np.int64]
     probabilities: npt.NDArray[np.float64]
 
-
-def correct(one: Fused | Scores) -> npt.NDArray[np.bool_]:
-    """Whether the most probable class of each sample is its label, ``[N]``."""
-    return np.asarray(one.probabilities.argmax(axis=1) == one.labels)
+    @property
+    def correct(self) -> npt.NDArray[np.bool_]:
+        """Whether each sample was recognised, ``[N]``."""
+        return correct(self.probabilities, self.labels)
 
 
 def fuse(scores: Sequence[Scores], weights: Mapping[str, float], *, aligned: bool = False) -> Fused:

@@ -20,7 +20,7 @@ from components.contracts.metrics import ClassEffect, Loop, LoopRound, MovingPai
 from components.contracts.scores import Scores
 from components.evaluate.inputs import Inputs, Key
 from components.evaluate.measures.effect import Flags, around, recall_effect
-from components.evaluate.measures.ensemble import Fused, correct
+from components.evaluate.measures.ensemble import Fused
 from components.evaluate.measures.followed import followed
 from components.evaluate.measures.guidance import before_round, changed
 from components.evaluate.measures.statistics import paired, ratio_change
@@ -71,7 +71,7 @@ def _rounds(
                 answered=sum(entry.status.get("answered", 0) for entry in entries),
                 measured=sum(entry.status.get("data", 0) for entry in entries),
                 tokens=sum(entry.prompt_tokens + entry.completion_tokens for entry in entries),
-                top1=[float(correct(one).mean()) if one else None for one in both],
+                top1=[float(one.correct.mean()) if one else None for one in both],
                 asked=_sum([entry.asked for entry in entries]),
                 joints_changed=_sum([entry.joints_changed for entry in entries]),
                 descriptions_changed=_sum([entry.descriptions_changed for entry in entries]),
@@ -122,7 +122,7 @@ def _streams(inputs: Inputs) -> list[StreamStep]:
 
 
 def _paired(first: Fused | Scores, second: Fused | Scores) -> dict[str, Any]:
-    return dict(paired(correct(first), correct(second)))
+    return dict(paired(first.correct, second.correct))
 
 
 def _class_effect(inputs: Inputs, addressed: Mapping[Key, _Addressed]) -> ClassEffect | None:

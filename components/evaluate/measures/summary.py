@@ -10,6 +10,7 @@ from components.contracts.config import EvaluateStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
 from components.contracts.metrics import (
+    Baseline,
     Calibration,
     Data,
     Gain,
@@ -28,7 +29,7 @@ from components.evaluate.measures.advice import advice
 from components.evaluate.measures.baseline import nearest_neighbour
 from components.evaluate.measures.checks import checks
 from components.evaluate.measures.doubts import recorded
-from components.evaluate.measures.ensemble import Fused, correct, fuse
+from components.evaluate.measures.ensemble import Fused, fuse
 from components.evaluate.measures.groups import group_errors
 from components.evaluate.measures.guidance import guidance
 from components.evaluate.measures.loop import loop
@@ -78,8 +79,8 @@ def summarise(stage: EvaluateStage, inputs: Inputs) -> Metrics:
         constraints=said,
         loop=loop(inputs, ensembles, said),
         history=_history(inputs),
-        baselines=[nearest_neighbour(stage, inputs.dataset)] if inputs.dataset else [],
-        groups=group_errors(next(iter(inputs.scores.values())).sample_ids, correct(headline)),
+        baselines=_baselines(stage, inputs, headline),
+        groups=group_errors(next(iter(inputs.scores.values())).sample_ids, headline.correct),
     )
     return found.model_copy(update={"advice": advice(found)})
 
@@ -107,6 +108,14 @@ def _configured(stage: EvaluateStage, inputs: Inputs) -> dict[int, Fused]:
     }
 
 
+def _baselines(stage: EvaluateStage, inputs: Inputs, headline: Fused) -> list[Baseline]:
+    found = [nearest_neighbour(stage, inputs.dataset)] if inputs.dataset else []
+    for one in inputs.baselines:
+        against = paired(headline.correct, one.correct)
+        found.append(Baseline(name=one.stream, top1=one.top1, interval=top1_interval(one), against=against))
+    return found
+
+
 def _headline(number: int, fused: Fused, hits: int) -> Headline:
     samples, classes = fused.probabilities.shape
     among = round(accuracy.top_k(fused.probabilities, fused.labels, 5) * samples)
@@ -118,7 +127,7 @@ def _headline(number: int, fused: Fused, hits: int) -> Headline:
         intervals=Intervals(
             top1=top1_interval(fused),
             top5=share_interval(among, samples),
-            mean_class=mean_class_interval(correct(fused), fused.labels, classes),
+            mean_class=mean_class_interval(fused.correct, fused.labels, classes),
         ),
     )
 
@@ -195,7 +204,7 @@ def _gain(ensembles: Mapping[int, Fused]) -> Gain | None:
     first, last = min(ensembles), max(ensembles)
     if first == last or ensembles[first].streams != ensembles[last].streams:
         return None
-    found = paired(correct(ensembles[first]), correct(ensembles[last]))
+    found = paired(ensembles[first].correct, ensembles[last].correct)
     return Gain(
         from_round=first,
         to_round=last,

@@ -14,7 +14,7 @@ from components.contracts.metrics import ClassRow, EnsembleRow, Interval, LastRo
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAM_NAMES
 from components.evaluate.inputs import Inputs
-from components.evaluate.measures.ensemble import PUBLISHED, Fused, correct, fuse, learnt_weights, proportional
+from components.evaluate.measures.ensemble import PUBLISHED, Fused, fuse, learnt_weights, proportional
 from components.evaluate.measures.statistics import paired, share_interval
 
 CONFIGURED = "configured"
@@ -30,7 +30,7 @@ def described(fused: Fused) -> dict[str, Any]:
 
 def top1_interval(one: Fused | Scores) -> Interval:
     """Return the interval of top-1 accuracy."""
-    return share_interval(int(correct(one).sum()), len(one.labels))
+    return share_interval(int(one.correct.sum()), len(one.labels))
 
 
 def stream_rows(inputs: Inputs) -> list[StreamRow]:
@@ -73,7 +73,7 @@ def _last_row(name: str, number: int, fused: Fused, headline: Fused) -> LastRow:
         **described(fused),
         interval=top1_interval(fused),
         mean_average_precision=accuracy.mean_average_precision(fused.probabilities, fused.labels),
-        against=None if fused is headline else paired(correct(headline), correct(fused)),
+        against=None if fused is headline else paired(headline.correct, fused.correct),
     )
 
 
@@ -110,7 +110,7 @@ def without_each(inputs: Inputs, headline: Fused) -> dict[str, Paired]:
     for stream in headline.streams:
         others = {other: weight for other, weight in weights.items() if other != stream}
         if others:
-            found[stream] = paired(correct(fuse(scores, others, aligned=True)), correct(headline))
+            found[stream] = paired(fuse(scores, others, aligned=True).correct, headline.correct)
     return found
 
 

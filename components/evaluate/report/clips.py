@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.contracts.dataset import Dataset
-from components.evaluate.report.examples import Example
+from components.evaluate.report.examples import Example, coordinates
 from components.runtime import drawing
 
 MOST_FRAMES = 120
@@ -34,10 +34,9 @@ class Clip:
 
 def clip(packed: Dataset, example: Example) -> Clip:
     """Return the clip of an example, seen from the front."""
-    points = np.asarray(packed.sample(example.number), dtype=np.float64)
-    points = points[..., :2] if packed.config.dimensions == "2d+score" else points
+    points = coordinates(packed, example.number)
     there = drawing.present(points, packed.layout)
-    seen = drawing.front_view(points, there, packed.layout)
+    seen = drawing.front_view(points, there, packed.layout, example.up)
     step = -(-points.shape[1] // MOST_FRAMES)
     shown = seen[there] if there.any() else np.zeros((1, 2))
     low, high = shown.min(axis=0), shown.max(axis=0)

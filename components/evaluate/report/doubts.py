@@ -5,12 +5,15 @@ from __future__ import annotations
 from components.contracts.metrics import Data, Doubt, Lost
 from components.evaluate.wording import counted, percent
 
+_CHECKED = ("leak", "class-without-training", "class-without-test")
+"""Said of every protocol of the data; what holds of the run's own, ``measures.checks`` finds."""
 _SAID = {"stop": "Meaningless data", "accepted": "Doubtful data, accepted by data.accept", "warning": "Data"}
 
 
 def grave(data: Data) -> list[Doubt]:
-    """Return the doubts that are more than notes, the gravest first."""
-    return [doubt for doubt in data.doubts or [] if doubt.severity != "note"]
+    """Return the doubts about this run's data that are more than notes, the gravest first."""
+    found = [doubt for doubt in data.doubts or [] if doubt.severity != "note"]
+    return [doubt for doubt in found if doubt.severity != "warning" or doubt.code not in _CHECKED]
 
 
 def accepted(data: Data) -> bool:

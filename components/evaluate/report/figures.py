@@ -10,14 +10,15 @@ import numpy.typing as npt
 from components.contracts.dataset import Dataset
 from components.contracts.skeleton import Layout
 from components.evaluate.report.clips import Clip, clip
-from components.evaluate.report.examples import Example
+from components.evaluate.report.examples import Example, coordinates
 from components.evaluate.wording import joint as joint_name
 from components.runtime import drawing
 
 FRAMES = 6
 _HEIGHT, _MARGIN, _WIDEST = 150.0, 10.0, 150.0
 _BRIGHT = 0.5
-"""A joint with at least this share of the strongest evidence is named."""
+"""A joint with at least this share of the strongest evidence is lit, and named if it is among the first."""
+_NAMED = 6
 
 Values = npt.NDArray[np.float64]
 
@@ -69,11 +70,10 @@ class Strip:
 
 def strip(packed: Dataset, example: Example) -> Strip:
     """Lay out six frames of a sample, equally spaced in time."""
-    points = np.asarray(packed.sample(example.number), dtype=np.float64)
-    points = points[..., :2] if packed.config.dimensions == "2d+score" else points
+    points = coordinates(packed, example.number)
     chosen = np.unique(np.linspace(0, points.shape[1] - 1, FRAMES).round().astype(int))
     there = drawing.present(points, packed.layout)[:, chosen]
-    seen = drawing.front_view(points[:, chosen], there, packed.layout)
+    seen = drawing.front_view(points[:, chosen], there, packed.layout, example.up)
     shown = seen[there] if there.any() else np.zeros((1, 2))
     low, high = shown.min(axis=0), shown.max(axis=0)
     across = [seen[:, at][there[:, at]][:, 0] for at in range(len(chosen))]
@@ -114,7 +114,8 @@ def _looked(layout: Layout, example: Example) -> tuple[str, ...] | None:
     if example.evidence is None:
         return None
     most = [int(joint) for joint in np.argsort(-example.evidence, kind="stable")]
-    return tuple(joint_name(layout.joints[joint]) for joint in most if example.evidence[joint] >= _BRIGHT)
+    bright = [joint for joint in most if example.evidence[joint] >= _BRIGHT]
+    return tuple(joint_name(layout.joints[joint]) for joint in bright[:_NAMED])
 
 
 def _body(person: int, places: Values, there: npt.NDArray[np.bool_], layout: Layout, example: Example) -> Body:

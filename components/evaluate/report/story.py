@@ -157,23 +157,25 @@ def followed_in_words(metrics: Metrics) -> str:
         text += (
             f" In the next round the recall of the former changed by {points(recall.measured[1] - recall.measured[0])} "
             f"points, that of the latter by {points(recall.said[1] - recall.said[0])}: "
-            f"{_compared('accuracy followed', recall.difference, recall.interval)}"
+            f"{_compared('accuracy', recall.difference, recall.interval)}"
         )
     if looked := found.evidence:
         changes = [points(after - before) for before, after in (looked.measured, looked.said)]
         text += (
             f" Where the two differ ({counted(looked.classes, 'class', 'classes')}), the network’s evidence moved by "
             f"{changes[0]} points on joints that were only measured and by {changes[1]} on those that only the "
-            f"guidance names: {_compared('where it looked followed', looked.difference, looked.interval)}"
+            f"guidance names: {_compared('where it looked', looked.difference, looked.interval)}"
         )
-    return f"{text} Which class is in which group was not drawn by lot."
+    if not (found.recall or found.evidence):
+        return f"{text} Which of both the next round followed cannot be compared."
+    return f"{text} The two groups were not drawn by lot: this is a hint and no proof."
 
 
 def _compared(what: str, difference: float, interval: Interval) -> str:
     about = f"a difference of {points(difference)}, 95\u202f% interval {points_span(interval)}"
     if interval.low <= 0 <= interval.high:
-        return f"{about}, so which of both {what} cannot be told from chance."
-    return f"{about}, so {what} the {'measured joints' if difference > 0 else 'guidance’s own joints'}."
+        return f"{about}, which is within chance."
+    return f"{about}, so {what} followed the {'measured joints' if difference > 0 else 'guidance’s own joints'}."
 
 
 def _helped(metrics: Metrics) -> Answer:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from components.contracts.errors import InputError
 from components.runtime.store.interface import Claim, Documents, Meter, Store, unseen

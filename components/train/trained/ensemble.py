@@ -85,7 +85,7 @@ class Ensemble:
 
         Args:
             clip: ``[T, V, C]`` or ``[M, T, V, C]``: frames, joints in the layout's order, and x, y, z, or, where the
-                model was trained on 2D poses, x, y or x, y, score; M persons. Units as in the training data. A joint
+                model was trained on 2D poses, x, y, score; M persons. Units as in the training data. A joint
                 that was not seen is NaN.
             image: (height, width) in pixels, which a model with ``normalisation: image`` needs.
 
@@ -176,11 +176,13 @@ def load_model(place: str | Path, *, clips: int | None = None, best: bool = Fals
 
 def artifact_of(path: Path) -> Path:
     """Return the model of a run's folder; any other path is returned as it is."""
-    if (path / MANIFEST).is_file() or not (path / "run.json").is_file():
+    if (path / MANIFEST).is_file():
         return path
-    if not (path / "model" / MANIFEST).is_file():
-        raise InputError("no model/ found, which a run has as soon as all its streams are trained", at=path)
-    return path / "model"
+    if (path / "model" / MANIFEST).is_file():
+        return path / "model"
+    if (path / "run.json").is_file():
+        raise InputError("no model/ found, which a run has as soon as it has finished", at=path)
+    return path
 
 
 def _kind(path: Path) -> str:

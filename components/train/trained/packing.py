@@ -68,8 +68,9 @@ def packed_clips(given: Sequence[Path], data: DataConfig) -> Iterator[Packed | U
 def _alone(path: Path, data: DataConfig, scratch: Path) -> Iterator[Packed | Unreadable]:
     packed = _opened(path, data) if (path / MANIFEST).is_file() else _packed(path, data, scratch)
     for skipped in packed.skipped if not (path / MANIFEST).is_file() else ():
-        name = f" ({skipped.sample_id})" if skipped.sample_id else ""
-        yield Unreadable(f"clip {skipped.position}{name}: {skipped.reason}", at=path)
+        clip = f"clip {skipped.position}"
+        name = f" ({skipped.sample_id})" if skipped.sample_id not in ("", clip) else ""
+        yield Unreadable(f"{clip}{name}: {skipped.reason}", at=path)
     yield Packed(packed, dict.fromkeys(packed.sample_ids.tolist(), path))
 
 

@@ -190,6 +190,7 @@ class TestRounds:
         assert times == {name: 2 if name == "donning" else 1 for name in NW_UCLA}
         assert {c.provenance.status for c in constraints.open(scene.root / "c0").classes} == {"answered"}
 
+    @pytest.mark.slow
     def test_processes_at_the_same_time_ask_each_question_once(
         self, scene: Scene, endpoint: Endpoint, folder: Path, repository: Path
     ) -> None:

@@ -83,7 +83,8 @@ class TestRequest:
         assert 'The network recognises "throw" mostly by: right_hand.\n' in text
         assert (
             '- "drop trash": A hand opens. Critical joints: left_hand. '
-            "The network recognises it mostly by: head, spine. In the data the two differ most in: left_hand, left_wrist.\n"
+            "The network recognises it mostly by: head, spine. "
+            "In the data the two differ most in: left_hand, left_wrist.\n"
             '- "drop trash": A hand opens. Critical joints: left_hand.\n'
             "Give:\n"
         ) in text

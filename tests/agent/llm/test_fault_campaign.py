@@ -161,6 +161,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.agent.core.ChatProvider", partial(ChatProvider, backoff_s=0.01))
 
 
+@pytest.mark.slow
 def test_a_round_with_everything_going_wrong_loses_nothing(
     endpoint: Endpoint, scene: Scene, log_lines: list[logging.LogRecord]
 ) -> None:

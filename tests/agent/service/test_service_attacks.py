@@ -10,6 +10,7 @@ import resource
 import shutil
 import socket
 import tempfile
+import threading
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,14 +20,16 @@ import hostile
 import numpy as np
 import pytest
 import urllib3
-from agent_helpers import Endpoint, Scene
+from agent_helpers import Endpoint, Scene, ask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from service_process import TOKEN, Gate, Service, in_this_process, request_of
 
 from components.agent.core import run_round
+from components.agent.llm import session
 from components.agent.round import Round
-from components.agent.service import auth, connections
+from components.agent.service import auth, connections, messages
+from components.agent.service.client import ServiceClient
 from components.agent.service.intake import Policy, read_request
 from components.agent.service.memory import Memory
 from components.agent.service.messages import ROUNDS
@@ -275,6 +278,48 @@ class TestSlowClients:
             with connection(url) as stranger:
                 stranger.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n".encode())
                 assert stranger.recv(100).split()[1] == status
+
+
+class TestEventLoop:
+    """Nothing that takes long runs on it, nor in one call of an other thread: such a call lets nobody else run."""
+
+    def test_bodies_and_artifacts_are_decoded_in_pieces_by_other_threads(
+        self, url: str, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        calls: list[tuple[str, int]] = []
+        monkeypatch.setattr(messages, "PIECE", 3 << 10)
+        for name in ("b64decode", "b64encode"):
+            monkeypatch.setattr(messages, name, watched(getattr(messages, name), calls))
+        large = b64encode(bytes(3 * messages.PIECE + 1)).decode()
+        document = body_of(scene, round=1, stream="j", confusion={"files": {"a.npz": large}})
+        document["previous"] = {"files": {"x": b64encode(b"x").decode()}}
+        assert post(url, json.dumps(document).encode()).status == 422
+        assert len(calls) == 5
+        ServiceClient(url, poll_s=0.01).run_round(Round(scene.stage()), tmp_path / "c0")
+        service = [(thread, size) for thread, size in calls if thread != threading.current_thread().name]
+        assert len(service) > 8 and all(thread.startswith("intake") for thread, _ in service)
+        assert max(size for _, size in calls) <= messages.PIECE // 3 * 4
+
+    def test_answers_are_read_by_other_threads(self, fresh: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[tuple[str, int]] = []
+        monkeypatch.setattr(session, "parse_answer", watched(session.parse_answer, calls))
+        (reply,) = ask(fresh)
+        assert reply.answer and [thread.split("_")[0] for thread, _ in calls] == ["memory"]
+
+
+def watched(function: Any, calls: list[tuple[str, int]]) -> Any:
+    """The function, which also notes in which thread it is called, and with how much."""
+
+    def call(content: Any, *rest: Any, **more: Any) -> Any:
+        calls.append((threading.current_thread().name, len(content)))
+        return function(content, *rest, **more)
+
+    return call
+
+
+def post(url: str, body: bytes) -> urllib3.BaseHTTPResponse:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    return urllib3.request("POST", url + ROUNDS, body=body, headers=headers, retries=False, timeout=60)
 
 
 class TestMetrics:

@@ -123,6 +123,7 @@ def test_killed_in_the_middle_the_job_is_posted_again_and_asks_nothing_twice(
     assert digest(scene.root / "c0") == digest(scene.root / "calm")
 
 
+@pytest.mark.slow
 def test_two_processes_over_one_folder_ask_nothing_twice_and_end_in_time(
     fresh: Endpoint, tmp_path: Path, scene: Scene, gate: Gate
 ) -> None:
@@ -149,6 +150,7 @@ def test_two_processes_over_one_folder_ask_nothing_twice_and_end_in_time(
         never = Gate()
         fresh.default = never.behaviour  # an LLM that never answers again
         assert one.process.wait(30) == 0
+        never.opened.set()
         remembered = [*Path(tmp_path / "s" / "llm" / "answers").glob("*/*.json")]
         assert len(remembered) >= len(NW_UCLA) + 4
         never.opened.set()

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import experiment, history, make_run, numbers, typed, write_dataset
+from made_runs import Run, experiment, history, make_run, numbers, typed, write_dataset
 
-from components.contracts import dataset
+from components.contracts import dataset, report
+from components.contracts.errors import InputError
 from components.contracts.metrics import Baseline, GroupErrors, Interval, Metrics, Paired, Said
 from components.contracts.scores import Scores
 from components.contracts.scores import open as open_scores
+from components.contracts.scores import write as write_scores
 from components.contracts.skeleton import load_layout
 from components.evaluate.core import evaluate
 from components.evaluate.inputs import open_inputs
@@ -136,6 +138,34 @@ def test_the_page_and_the_file_name_the_baseline(tmp_path: Path) -> None:
     assert (
         "Uniform guessing would reach 25.0\u202f%, 1-nearest neighbour" in story(typed(numbers(tmp_path / "r")))[1].text
     )
+
+
+class TestBaselinesThatAreGiven:
+    def given(self, run: Run, path: Path, name: str, samples: slice = slice(None)) -> Path:
+        """Scores of another method, in another order: those of the joint stream after round 1."""
+        one = open_scores(run.scores["j", 1])
+        arrays = {key: getattr(one, key)[samples][::-1] for key in ("sample_ids", "labels", "probabilities")}
+        write_scores(path, replace(one, stream=name, **arrays), made_from={}, config=run.experiment.stage_train("j"))
+        return path
+
+    def test_they_are_held_against_the_headline(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "run", experiment())
+        path = self.given(run, tmp_path / "t", "temporal <convolution>")
+        evaluate(*run.arguments(tmp_path / "r"), baselines=[path])
+        found = typed(numbers(tmp_path / "r"))
+        (one,) = found.baselines
+        assert (one.name, one.top1) == ("temporal <convolution>", open_scores(run.scores["j", 1]).top1)
+        assert one.interval.low < one.top1 < one.interval.high
+        assert one.against is not None
+        assert one.against.difference == pytest.approx(one.top1 - found.headline.top1)
+        assert "temporal &lt;convolution&gt;</th>" in report.open(tmp_path / "r").html
+        assert "baseline.temporal <convolution>" in report.verify(tmp_path / "r").made_from
+
+    def test_other_samples_are_refused(self, tmp_path: Path) -> None:
+        run = make_run(tmp_path / "run", experiment())
+        path = self.given(run, tmp_path / "t", "few", slice(20))
+        with pytest.raises(InputError, match="scores of stream few round 1 are of different samples"):
+            evaluate(*run.arguments(tmp_path / "r"), baselines=[path])
 
 
 class TestClassEffect:

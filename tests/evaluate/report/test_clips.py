@@ -6,17 +6,18 @@ import base64
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from made_runs import experiment, make_run, write_dataset
 
 from components.contracts import dataset
+from components.contracts.skeleton import load_layout
 from components.evaluate.inputs import open_inputs
 from components.evaluate.measures.summary import headline_of, summarise
 from components.evaluate.report.clips import MOST_FRAMES, clip
 from components.evaluate.report.examples import Example, confused_examples
 from components.evaluate.report.figures import strip
+from components.runtime import drawing
 
 
 def packed_of(folder: Path, points: np.ndarray) -> dataset.Dataset:
@@ -51,6 +52,18 @@ def test_coordinates_keep_their_proportions_and_up_is_up(tmp_path: Path) -> None
     assert (seen[:, lower, 1] > seen[:, upper, 1]).all()
 
 
+def test_who_is_bent_all_the_time_does_not_seem_to_stand() -> None:
+    """Which way is up follows from the whole dataset, not from one sample whose trunk is level."""
+    layout = load_layout("ntu25")
+    lower, upper = (layout.number(name) for name in layout.upright)
+    points = np.random.default_rng(0).normal(size=(1, 10, 25, 3), scale=0.01) + 1
+    points[:, :, upper, 2] += 1  # the trunk points forwards
+    points[:, :, layout.number("left_foot"), 1] -= 1
+    seen = drawing.front_view(points, drawing.present(points, layout), layout, np.asarray([0.1, 0.9, 0.2]))
+    assert np.allclose(seen[..., 1], points[..., 1])
+    assert np.allclose(seen[:, :, [lower, upper], 0], points[:, :, [lower, upper], 2])
+
+
 def test_twelve_long_clips_of_two_persons_stay_below_two_megabytes(tmp_path: Path) -> None:
     packed = packed_of(tmp_path / "d", np.random.default_rng(0).normal(size=(2, 300, 25, 3)))
     made = clip(packed, Example(0, "a", "", (4, 5), np.ones(25)))
@@ -70,7 +83,7 @@ def test_lit_where_the_network_looked_ringed_where_the_guidance_says(tmp_path: P
         assert mistaken.evidence is None and mistaken.name != recognised.name
     evidence = np.zeros((4, 25), dtype=np.float32)
     evidence[:, 9], evidence[:, 3] = 8.0, 2.0
-    looked = {key: SimpleNamespace(evidence=evidence) for key in inputs.confusions}
+    looked = {key: replace(one, evidence=evidence) for key, one in inputs.confusions.items()}
     pairs = confused_examples(replace(inputs, confusions=looked), headline, metrics)  # type: ignore[arg-type]
     assert 0 < len(pairs) <= 6
     for one in pairs[0]:

@@ -29,6 +29,7 @@ class DroppingProxy:
         self.cuts = 0
         self.passed = 0
         self._lock = threading.Lock()
+        self._serving: dict[threading.Thread, tuple[socket.socket, ...]] = {}
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
 
@@ -43,10 +44,13 @@ class DroppingProxy:
             self._after, self._times, self.cuts = after, times, 0
 
     def close(self) -> None:
-        """Accept no more connections."""
+        """Accept no more connections, and end those that clients keep open."""
         self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who waits for a connection
         self._listener.close()
         self._accepting.join()
+        for thread, ends in list(self._serving.items()):
+            _shut(ends)
+            thread.join()
 
     def _accept(self) -> None:
         while True:
@@ -54,7 +58,9 @@ class DroppingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+            thread = threading.Thread(target=self._serve, args=(client,), daemon=True)
+            self._serving[thread] = (client,)
+            thread.start()
 
     def _serve(self, client: socket.socket) -> None:
         try:
@@ -65,12 +71,14 @@ class DroppingProxy:
             client.close()
             return
         ends = (client, server)
+        self._serving[threading.current_thread()] = ends
         other = threading.Thread(target=self._pump, args=(server, client, ends), daemon=True)
         other.start()
         self._pump(client, server, ends)
         other.join()
         client.close()
         server.close()
+        del self._serving[threading.current_thread()]
 
     def _pump(self, source: socket.socket, sink: socket.socket, ends: tuple[socket.socket, socket.socket]) -> None:
         passed = 0
@@ -81,9 +89,7 @@ class DroppingProxy:
                     break
                 sink.sendall(data)
                 self.passed += len(data)
-        for end in ends:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _shut(ends)
 
     def _shall_cut(self, passed: int) -> bool:
         with self._lock:
@@ -92,3 +98,9 @@ class DroppingProxy:
             self._times -= 1
             self.cuts += 1
             return True
+
+
+def _shut(ends: tuple[socket.socket, ...]) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dropping_proxy import DroppingProxy
+from http_servers import ClosingServer
 from made_trees import BUCKET, make_tree, verified_digest
 from swift_server import SwiftServer
 
@@ -120,7 +121,7 @@ def test_other_answers(
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+    with ClosingServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         environment.setenv("S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         message = refusal(URI, tmp_path)

@@ -42,6 +42,7 @@ def test_two_processes_make_the_gradient_of_one(tiny_dataset: Path, tiny_constra
         np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_all_and_one_alone_goes_on(
     tiny_dataset: Path,
     tiny_constraints: Path,
@@ -67,6 +68,7 @@ def test_a_lost_process_ends_all_and_one_alone_goes_on(
     assert not resume.exists()
 
 
+@pytest.mark.slow
 def test_a_mistake_is_said_once_and_not_tried_again(
     tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,15 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from train_helpers import CLASSES, LAYOUT, Joined, all_bytes
+from train_helpers import CLASSES, LAYOUT, Joined, all_bytes, experiment
 from typer.testing import CliRunner
 
 from components.contracts import checkpoint, dataset, model, scores
+from components.contracts.config import Experiment
 from components.contracts.errors import InputError
 from components.contracts.skeleton import load_layout
 from components.evaluate.measures.ensemble import fuse
 from components.train.__main__ import app
-from components.train.trained.ensemble import load_model
+from components.train.model.folding import fold
+from components.train.model.recogniser import Recogniser
+from components.train.trained.ensemble import Ensemble, Member, load_model
 from components.train.trained.joining import join_streams
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -112,7 +115,7 @@ def test_one_line_of_python_recognises_an_array(
     both = load_model(str(joined.path)).predict_all(clips)
     assert [one.sample_id for one in both] == ["clip 0", "clip 1", "clip 2"]
     np.testing.assert_allclose(both[0].probabilities, expected.probabilities, atol=1e-6)
-    with pytest.raises(InputError, match=r"clip 0 .*found 3 joints, expected 20"):
+    with pytest.raises(InputError, match=r"^clip 0: .*found 3 joints, expected 20"):
         load_model(joined.path).predict(np.zeros((5, 3, 3)))
 
 
@@ -120,7 +123,7 @@ def test_a_run_is_asked_by_its_folder(joined: Joined, clips: list[np.ndarray], t
     home = tmp_path / "runs" / "tiny"
     home.mkdir(parents=True)
     (home / "run.json").write_text("{}")
-    with pytest.raises(InputError, match=r"tiny: no model/ found, which a run has as soon as all its streams"):
+    with pytest.raises(InputError, match=r"tiny: no model/ found, which a run has as soon as it has finished"):
         load_model(home)
     shutil.copytree(joined.path, home / "model")
     (tmp_path / "more").mkdir()
@@ -174,3 +177,17 @@ def test_what_is_no_model_is_refused(joined: Joined, tmp_path: Path, place: str,
     with pytest.raises(InputError) as caught:
         load_model(tmp_path / place)
     assert message in str(caught.value)
+
+
+def test_poses_in_images_need_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    document = experiment().model_dump(mode="json")
+    document["data"] |= {"layout": "coco17", "dimensions": "2d+score", "normalisation": "image"}
+    stage = Experiment.model_validate(document).stage_train("j")
+    network = Recogniser(stage.model, 17, stage.data.max_persons, len(CLASSES), 4)
+    flat = Ensemble((Member(stage, "j", fold(network), 1.0),))
+    poses = np.random.default_rng(0).uniform(100, 200, size=(12, 17, 3))
+    poses[..., 2] = 0.9
+    assert flat.predict(poses, image=(240, 320)).label in CLASSES
+    with pytest.raises(InputError, match="img_shape"):
+        flat.predict(poses)

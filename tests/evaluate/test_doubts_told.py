@@ -11,7 +11,7 @@ from made_runs import Run, experiment, make_run, numbers, typed, write_dataset
 from rich.console import Console
 
 from components.contracts import report
-from components.contracts.errors import DamagedError
+from components.contracts.errors import DamagedError, InputError
 from components.contracts.skeleton import inline_layout, load_layout
 from components.evaluate.core import evaluate
 from components.evaluate.report.comparison import compare, open_run
@@ -76,6 +76,15 @@ def test_a_note_is_only_listed(run: Run, tmp_path: Path) -> None:
     assert NOTE["text"] not in story(typed(numbers(output)))[-1].text
 
 
+def test_a_leak_of_another_protocol_is_none_of_this_run(run: Run, tmp_path: Path) -> None:
+    """Preprocess looks at every protocol; whether that of the run leaks is one of the checks."""
+    leak = {"code": "leak", "severity": "warning", "text": "protocol published: 95 of 464 test samples leak"}
+    output = evaluated(run, tmp_path, doubts=[leak])
+    html = report.open(output).html
+    assert not any("95 of 464" in notice for notice in notices(html))
+    assert "95 of 464" in html.split('id="doubts"')[1]
+
+
 def test_metrics_hold_them_typed(run: Run, tmp_path: Path) -> None:
     found = typed(numbers(evaluated(run, tmp_path, doubts=[ACCEPTED, WARNING], lost=LOST))).data
     assert [(doubt.code, doubt.severity) for doubt in found.doubts or []] == [
@@ -110,3 +119,13 @@ def test_an_own_layout_is_called_by_its_name(tmp_path: Path) -> None:
     html = report.open(output).html
     assert "layout my_camera." in html
     assert "\\&#34;" not in html  # the configuration shows the layout as the mapping that it is, not as JSON in JSON
+
+
+def test_two_layouts_of_one_name_are_told_apart_in_one_line(tmp_path: Path) -> None:
+    whole = load_layout("ntu25").model_dump(mode="json") | {"name": "my_camera"}
+    mine, other = (inline_layout(whole | {"centre": centre}) for centre in ("spine", "neck"))
+    made = make_run(tmp_path / "run", experiment(streams=["j"], rounds=1, data__layout=mine))
+    stage = experiment(streams=["j"], rounds=1, data__layout=other).stage_evaluate()
+    with pytest.raises(InputError) as error:
+        evaluate(stage, list(made.scores.values()), [], [], tmp_path / "r")
+    assert "layout 'my_camera' found, 'my_camera' (one of this name with other joints) expected" in str(error.value)
