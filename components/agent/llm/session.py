@@ -194,7 +194,7 @@ class Session:
                     return await self._bought(request, attempts, on_trial)
             finally:
                 if claim:
-                    await asyncio.to_thread(claim.release)
+                    claim.release()  # not in a thread: a cancelled task might never get to wait for one
 
     async def _claim(self, request: Request) -> Claim | None:
         taking = asyncio.ensure_future(asyncio.to_thread(self.cache.claim, request))
@@ -203,7 +203,7 @@ class Session:
         except asyncio.CancelledError:
             # The thread goes on all the same. What it claims would be claimed for as long as this process lives.
             if claim := await taking:
-                await asyncio.to_thread(claim.release)
+                claim.release()
             raise
 
     async def _remembered(self, request: Request) -> Turn | None:
