@@ -21,6 +21,7 @@ from components.agent.providers import LOGGER, Answer, Observer, Question, Reply
 from components.agent.selector import complaint
 from components.contracts.artifact import digest_of
 from components.contracts.config import AgentConfig
+from components.runtime.store.interface import Claim
 
 OPENAI = "openai"
 REPAIR_TURNS = 2
@@ -183,7 +184,7 @@ class Session:
         """Return the turn that answers a request, without asking what another process asks at the same time."""
         while True:
             check(self.observer)
-            claim = await asyncio.to_thread(self.cache.claim, request)
+            claim = await self._claim(request)
             if claim is None:
                 await pause(self.cache.poll_s, self.observer)
             try:
@@ -193,7 +194,17 @@ class Session:
                     return await self._bought(request, attempts, on_trial)
             finally:
                 if claim:
-                    await asyncio.to_thread(claim.release)
+                    claim.release()  # not in a thread: a cancelled task might never get to wait for one
+
+    async def _claim(self, request: Request) -> Claim | None:
+        taking = asyncio.ensure_future(asyncio.to_thread(self.cache.claim, request))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # The thread goes on all the same. What it claims would be claimed for as long as this process lives.
+            if claim := await taking:
+                claim.release()
+            raise
 
     async def _remembered(self, request: Request) -> Turn | None:
         turn = await asyncio.to_thread(self.cache.find, request)

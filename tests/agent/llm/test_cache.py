@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,16 @@ from agent_helpers import NW_UCLA, QUESTION, Endpoint, Response, Scene, ask, com
 
 from components.agent.core import run_round
 from components.agent.llm.cache import VARIABLE, AnswerCache
+from components.agent.llm.chat import ChatProvider
 from components.agent.llm.turn import Turn
+from components.agent.providers import StoppedError, Unobserved
 from components.agent.round import Round
 from components.contracts import constraints
 from components.contracts.artifact import digest
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
+from components.runtime.store import LocalDocuments
+from components.runtime.store.interface import Claim
 
 KEY = "sk-secret-0123456789"
 ROUND = """
@@ -236,3 +241,33 @@ def test_cached_answers_count_towards_the_budget(endpoint: Endpoint, folder: Pat
     ask(endpoint, questions[0], concurrency=1, max_tokens=limit, cache=folder)
     resumed = ask(endpoint, *questions, concurrency=1, max_tokens=limit, cache=folder)
     assert resumed == whole
+
+
+def test_a_round_that_is_dropped_while_it_claims_a_question_leaves_it_to_others(
+    endpoint: Endpoint, folder: Path
+) -> None:
+    """The thread that claims it cannot be stopped; what it claims must not stay claimed while this process lives."""
+    claiming, dropped = threading.Event(), threading.Event()
+
+    class Slow(LocalDocuments):
+        def claim(self, name: str) -> Claim | None:
+            claiming.set()
+            dropped.wait(20)
+            time.sleep(0.05)  # the round is broken off within this
+            return super().claim(name)
+
+    class Dropped(Unobserved):
+        def stopping(self) -> bool:
+            return self.dropped()
+
+        def dropped(self) -> bool:
+            if claiming.is_set():
+                dropped.set()
+            return claiming.is_set()
+
+    settings = AgentConfig(provider="openai", base_url=endpoint.url)
+    with pytest.raises(StoppedError):
+        ChatProvider(settings, cache=Slow(folder)).ask([QUESTION], lambda done, note="": None, Dropped())
+    assert not [file for file in folder.glob("claims/*") if file.is_file()]
+    (reply,) = ask(endpoint, cache=folder)
+    assert reply.answer and len(endpoint.requests) == 1
