@@ -18,7 +18,8 @@ from components.contracts.skeleton import is_layout_path, read_layout
 from components.preprocess.core import preprocess
 from components.preprocess.inspect import inspection
 from components.preprocess.inspect.config_text import text_of
-from components.preprocess.inspect.draft import draft, duration
+from components.preprocess.inspect.draft import draft
+from components.preprocess.inspect.effort import duration
 from components.preprocess.inspect.report import printable, show
 from components.runtime.cli import Exchange, application, read_experiment
 from components.runtime.cli import run as run_application

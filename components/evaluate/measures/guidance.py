@@ -52,15 +52,15 @@ def _classes(inputs: Inputs, constraints: Constraints, counts: list[Counts | Non
 def measured_joints(inputs: Inputs, constraints: Constraints, label: int) -> list[int]:
     """Return as many joints as are critical for a class: those that separate it best in the training data.
 
-    None if that was not measured, or all joints are critical. Where the data gave the class its joints, it is these.
+    Empty if that was not measured, or all joints are critical. Where the data gave the class its joints, it is these.
     """
     constraint, seen = constraints.classes[label], inputs.confusions.get((constraints.stream, constraints.round))
     if constraint.provenance.status == "data":
         return sorted(constraint.joints)
-    critical = len(constraint.joints)
-    if seen is None or seen.separability is None or critical == seen.separability.shape[1]:
+    critical, merit = len(constraint.joints), None if seen is None else seen.merit()
+    if merit is None or critical == merit.shape[1]:
         return []
-    best = np.argsort(-seen.separability[label], kind="stable")[:critical]
+    best = np.argsort(-merit[label], kind="stable")[:critical]
     return sorted(int(joint) for joint in best)
 
 

@@ -166,6 +166,8 @@ def followed_in_words(metrics: Metrics) -> str:
             f"{changes[0]} points on joints that were only measured and by {changes[1]} on those that only the "
             f"guidance names: {_compared('where it looked', looked.difference, looked.interval)}"
         )
+    if not (found.recall or found.evidence):
+        return f"{text} Which of both the next round followed cannot be compared."
     return f"{text} The two groups were not drawn by lot: this is a hint and no proof."
 
 

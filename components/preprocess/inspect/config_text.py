@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from components.preprocess.inspect.draft import ROUNDS, START, TASKS, Draft, duration
+from components.preprocess.inspect.draft import Draft
+from components.preprocess.inspect.effort import ROUNDS, START, TASKS, duration
 from components.preprocess.inspect.inspection import Holdings
 
 WIDTH = 118
@@ -21,7 +22,8 @@ def text_of(made: Draft, found: Holdings, source: str) -> str:
         f"{found.kind}: {len(found.labels)} samples, {len(set(found.labels.values()))} classes, "
         f"{joints} joints × {channels} coordinates{' and a score' if scored else ''}.",
         f"make run takes about {duration(made.seconds)} on {made.cores} idle cores: reckoned from networks timed on "
-        f"another machine and {START:.0f} s to start each of {TASKS} tasks, not measured here; make run says more.",
+        f"other machines and {START:.0f} s to start each of {TASKS} tasks, not measured here (a busy machine takes "
+        "several times as long); make run shows the time left.",
         *(f"NOTE: {line}" for line in made.loud),
     ]
     lines = [line for text in head for line in _comment(text)]

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from components.contracts.config import SIZES, ModelConfig
+from components.contracts.config import SIZES
 from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout, load_layout
+from components.preprocess.inspect.effort import duration, seconds_of
 from components.preprocess.inspect.glimpse import Glimpse
 from components.preprocess.inspect.guess import candidates, doubts, is_flat
 from components.preprocess.inspect.inspection import Holdings
@@ -27,14 +28,8 @@ IMAGES = ((256, 340), (480, 640), (480, 854), (720, 1280), (1080, 1920), (2160, 
 FRAMES = (16, 64)
 ONE_WAY = 0.9
 """Mean length of the facing directions' sum; of bodies that all face one way it is nearly 1."""
-SECONDS = 1.5e-9
-"""Of two cores per sample, epoch and unit (see ``_units``): measured on nw_ucla_quick.yaml and sbu.yaml."""
-STREAMS, ROUNDS = 2, 2
-TASKS = 3 + STREAMS * (2 * ROUNDS - 1)
-"""Of a run: preprocess, prior and evaluate, and for every stream its rounds of training and the agent between them."""
-START = 6.0
-"""Seconds that a task takes besides, mostly to load its libraries."""
 LONGEST = 3600.0
+"""Seconds; of a network that takes longer the next smaller one is taken."""
 EPOCHS = (12, 60)
 PASSES = 60_000
 """Samples that training sees, all epochs together, as far as ``EPOCHS`` allows."""
@@ -263,8 +258,8 @@ def _training(found: Holdings, made: Draft) -> None:
     epochs = int(np.clip(PASSES / max(number, 1), *EPOCHS))
     positions = clip * len(load_layout(made.data["layout"]).joints) * made.data["max_persons"]
     made.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
-    work = STREAMS * epochs * number * positions * SECONDS * 2 / made.cores
-    seconds = {size: TASKS * START + _units(size) * work for size in SIZES}
+    batch = 16 if number >= 200 else 8
+    seconds = {size: seconds_of(size, epochs, number, batch, positions, made.cores) for size in SIZES}
     wanted = "small" if number < 1000 else "medium" if number < 10_000 else "published"
     fitting = [size for size in SIZES if seconds[size] <= LONGEST]
     size = min(wanted, fitting[-1] if fitting else "small", key=list(SIZES).index)
@@ -276,7 +271,7 @@ def _training(found: Holdings, made: Draft) -> None:
     counts = Counter(found.labels.values())
     made.train = {
         "epochs": epochs,
-        "batch": 16 if number >= 200 else 8,
+        "batch": batch,
         "frames": clip,
         "sampling": "resize",
         "learning_rate": 0.05,
@@ -287,22 +282,3 @@ def _training(found: Holdings, made: Draft) -> None:
         "augmentation": {"scale": 0.2, "crop": 0.7, **({} if is_flat(found) else {"rotation": 0.3})},
     }
     made.why["frames"] = f"of a clip; sequences have {frames} in the middle"
-
-
-def _units(size: str) -> float:
-    """Return the products of input and output widths of all blocks, each for the share of the frames that it sees."""
-    model = ModelConfig.model_validate({"size": size})
-    width, share, total = model.width, 1.0, 0.0
-    for block in range(model.blocks):
-        before = width
-        if block in model.inflate_at:
-            width, share = 2 * width, share / 2
-        total += before * width * share
-    return total
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 90:
-        return "a minute"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.0f} hours"

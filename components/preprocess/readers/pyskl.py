@@ -151,7 +151,7 @@ def field_fault(annotation: dict[Any, Any], array: str, *more: str) -> str | Non
     if not isinstance(annotation["frame_dir"], str) or not annotation["frame_dir"]:
         return f"frame_dir: found {kind(annotation['frame_dir'])}, expected text"
     if not is_integer(annotation["label"]):
-        return f"label: found {kind(annotation['label'])}, expected an integer, the number of its class"
+        return f"label: found {kind(annotation['label'])}, expected an integer"
     for name in (array, *more):
         if name in annotation and not isinstance(annotation[name], np.ndarray):
             if isinstance(annotation[name], list | tuple):

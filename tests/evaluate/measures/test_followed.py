@@ -96,6 +96,15 @@ def test_the_page_says_it_with_its_uncertainty(made: tuple[Run, Path], metrics: 
     assert "measured: left elbow, left wrist, left hand; 3 of 3 are the same" in html
 
 
+def test_where_all_follow_the_data_there_is_nothing_to_compare(metrics: Metrics) -> None:
+    """As where nobody is asked: the joints are the measured ones by definition."""
+    followed = Followed(measured=4, said=0, classes=[])
+    text = followed_in_words(
+        metrics.model_copy(update={"loop": metrics.loop.model_copy(update={"followed": followed})})
+    )
+    assert text.endswith("those of 0 mostly others. Which of both the next round followed cannot be compared.")
+
+
 def test_without_measurements_nothing_is_said(tmp_path: Path) -> None:
     evaluate(*make_run(tmp_path / "run", experiment()).arguments(tmp_path / "r"))
     metrics = typed(numbers(tmp_path / "r"))

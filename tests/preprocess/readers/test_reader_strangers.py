@@ -167,7 +167,7 @@ def _drafted(path: Path) -> tuple[Holdings, str]:
         ),
         (
             _changed(label=lambda p: "wave"),
-            "(24 times): label: found str, expected an integer, the number of its class",
+            "(24 times): label: found str, expected an integer",
         ),
     ],
 )
