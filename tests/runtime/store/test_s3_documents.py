@@ -55,6 +55,7 @@ def test_the_service_works_on_an_object_store(prefix: str, tmp_path: Path, monke
             service.kill()
 
 
+@pytest.mark.slow
 def test_a_service_killed_in_the_middle_asks_nothing_twice(
     prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

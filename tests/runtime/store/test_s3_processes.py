@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from dropping_proxy import DroppingProxy
 from small_experiment import write_inputs
 
@@ -23,6 +24,7 @@ def two_processes(repository: Path, *arguments: object) -> subprocess.CompletedP
     return subprocess.run(train, cwd=repository, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_processes_of_a_node_share_one_copy(
     repository: Path, prefix: str, proxy: DroppingProxy, tmp_path: Path
 ) -> None:
