@@ -15,6 +15,7 @@ def configure(
     preprocess: dsl.OutputPath(str),  # type: ignore[valid-type]
     agent: dsl.OutputPath(str),  # type: ignore[valid-type]
     evaluate: dsl.OutputPath(str),  # type: ignore[valid-type]
+    baseline: dsl.OutputPath(str),  # type: ignore[valid-type]
     streams: str = "",
 ) -> list:
     """Validate the experiment and cut it into the stages' parts, so that each stage's cache knows only its own.
@@ -28,6 +29,7 @@ def configure(
         preprocess: Configuration of the stage.
         agent: Configuration of the stage.
         evaluate: Configuration of the stage.
+        baseline: Configuration of the temporal convolution that is trained beside the streams.
         streams: Streams to train, such as j,b,k; empty: the experiment's.
 
     Returns:
@@ -46,6 +48,7 @@ def configure(
         chosen = [name.strip() for name in streams.split(",") if name.strip()]
         settings = {**overrides, **({"streams": chosen} if chosen else {}), "rounds": rounds}
         parts = cut(read_experiment_of_run(config, settings))
-        for file, content in ((preprocess, parts.preprocess), (agent, parts.agent), (evaluate, parts.evaluate)):
+        files = {preprocess: parts.preprocess, agent: parts.agent, evaluate: parts.evaluate, baseline: parts.baseline}
+        for file, content in files.items():
             Path(file).write_text(content)
     return [{"stream": stream, "train": stage, "agent": parts.agent} for stream, stage in parts.train.items()]

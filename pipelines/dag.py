@@ -1,5 +1,7 @@
 """The pipeline: preprocess → agent (prior) → per stream [train → agent → train → …] → evaluate, and the model.
 
+Beside the streams a baseline is trained, which evaluate holds them against.
+
 KFP has no loop whose turns follow each other, so a pipeline is made for a number of rounds; its rounds are
 unrolled within a sub-pipeline for one stream, and a single ParallelFor runs that for every stream.
 """
@@ -15,7 +17,7 @@ from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.experiments import presets_digest
 from components.runtime.source import source_digest
-from components.train.component import model, train, train_job
+from components.train.component import baseline, model, train, train_job
 from pipelines.configure import configure
 from pipelines.parameters import described
 from pipelines.platform import Cluster, Placement, TrainingKind
@@ -92,6 +94,10 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
             "preprocess",
         )
         prior = dress(agent_prior(stage=parts["agent"], code=source_digest("agent"), agent_url=agent_url), "agent")
+        simple = dress(
+            baseline(stage=parts["baseline"], code=source_digest("train"), dataset=packed.outputs["dataset"]),
+            "baseline",
+        )
         # What a stream needs of the config travels in its item: within a loop, KFP's local runner replaces every
         # parameter that comes from a task outside of it by the item. (Parameters of the pipeline it leaves alone.)
         with dsl.ParallelFor(parts["Output"], name="streams") as stream:
@@ -114,6 +120,7 @@ def make_pipeline(rounds: int, cluster: Cluster | None = None) -> Callable[..., 
                 code=source_digest("evaluate"),
                 dataset=packed.outputs["dataset"],
                 prior=prior.outputs["constraints"],
+                baseline=simple.outputs["scores"],
                 **results,
             ),
             "evaluate",

@@ -35,11 +35,12 @@ TIMEOUT_S = {
     "agent": 6 * HOUR,
     "train": 96 * HOUR,
     "train-job": 96 * HOUR,
+    "baseline": HOUR,
     "model": HOUR,
     "evaluate": HOUR,
 }
 """Longest life of a task's pod; a pod that hangs must not hold a GPU for ever."""
-IMAGE_OF = {"configure": "preprocess", "train-job": "train", "model": "train"}
+IMAGE_OF = {"configure": "preprocess", "train-job": "train", "baseline": "train", "model": "train"}
 USING_STORE = ("configure", "preprocess", "train", "train-job", "agent")
 """Stages that read or write the object store themselves: the experiment, the data, what survives a kill, answers."""
 
@@ -82,6 +83,7 @@ RESOURCES = {
     "agent": Resources("1", "2Gi"),
     "train": Resources("4", "24Gi"),
     "train-job": Resources("250m", "2Gi"),
+    "baseline": Resources("1", "4Gi"),
     "model": Resources("250m", "2Gi"),
     "evaluate": Resources("1", "4Gi"),
 }

@@ -18,7 +18,7 @@ from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.experiments import presets_digest
 from components.runtime.source import source_digest
-from components.train.component import train
+from components.train.component import baseline, train
 from pipelines.configure import configure
 from pipelines.platform import (
     CONFIG_KEYS,
@@ -58,6 +58,7 @@ def write_components(folder: Path, rounds: int, cluster: Cluster) -> list[Path]:
         "agent-prior": ("agent", agent_prior),
         "agent": ("agent", agent),
         "train": ("train", train),
+        "baseline": ("baseline", baseline),
         "evaluate": ("evaluate", evaluate_component(rounds)),
     }
     files, text = [], [_INTRODUCTION]
@@ -70,7 +71,8 @@ def write_components(folder: Path, rounds: int, cluster: Cluster) -> list[Path]:
 
 
 def _defaults(stage: str) -> dict[str, str]:
-    return {"code": source_digest("" if stage == "configure" else stage), "presets": presets_digest()}
+    code = source_digest("" if stage == "configure" else IMAGE_OF.get(stage, stage))
+    return {"code": code, "presets": presets_digest()}
 
 
 def _write(file: Path, stage: str, component: Any, cluster: Cluster) -> Path:

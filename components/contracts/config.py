@@ -167,9 +167,14 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """The ensemble: weight per stream; the published 2:2:2:1:1:1 unless said otherwise."""
+    """The ensemble: weight per stream; the published 2:2:2:1:1:1 unless said otherwise.
+
+    With ``baseline`` the pipeline trains a small temporal convolution beside the streams (a minute's work at most), and
+    the report holds the ensemble against it.
+    """
 
     weights: dict[Stream, Annotated[float, Field(ge=0)]] = {"j": 2, "b": 2, "k": 2, "jm": 1, "bm": 1, "km": 1}
+    baseline: bool = True
 
 
 class TrainStage(Section):
@@ -180,6 +185,18 @@ class TrainStage(Section):
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
+
+
+class BaselineStage(Section):
+    """What ``baseline`` receives: nothing of the recogniser, so that its cache outlives a change of that.
+
+    ``wanted`` is ``evaluate.baseline``; ``augmentation`` is that of the stream ``j``, whose clips it sees.
+    """
+
+    wanted: bool
+    seed: int
+    data: DataConfig
+    augmentation: Augmentation
 
 
 class AgentStage(Section):
@@ -245,6 +262,10 @@ class Experiment(Section):
         overrides = self.stream_overrides.get(stream, {})  # type: ignore[call-overload]
         train = TrainConfig.model_validate(merged(self.train.model_dump(), overrides))
         return TrainStage(seed=self.seed, rounds=self.rounds, data=self.data, model=self.model, train=train)
+
+    def stage_baseline(self) -> BaselineStage:
+        augmentation = self.stage_train("j").train.augmentation
+        return BaselineStage(wanted=self.evaluate.baseline, seed=self.seed, data=self.data, augmentation=augmentation)
 
     def stage_agent(self) -> AgentStage:
         return AgentStage(data=self.data, agent=self.agent)

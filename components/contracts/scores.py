@@ -20,11 +20,13 @@ from components.contracts.accuracy import correct
 from components.contracts.arrays import expect_shape, read_npz, write_npz
 from components.contracts.artifact import Artifact, Manifest, Schema, seal, staged
 from components.contracts.artifact import verify as verify_artifact
-from components.contracts.config import TrainStage
 from components.contracts.errors import InputError
 from components.contracts.history import EpochRecord
+from components.contracts.section import Section
 
 SCHEMA = Schema("scores", 1, 1)
+TEMPORAL_CONVOLUTION = "temporal convolution"
+"""The stream that the pipeline's baseline goes by; its round is 0, for it has none."""
 _SCORES = "scores.npz"
 _HELD_OUT = "held_out.npz"
 _ARRAYS = ("sample_ids", "labels", "probabilities")
@@ -58,8 +60,8 @@ class Scores(Artifact):
         return float(self.correct.mean())
 
 
-def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: TrainStage) -> None:
-    """Write the artifact at ``path``, atomically."""
+def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: Section) -> None:
+    """Write the artifact at ``path``, atomically; ``config`` is that of the stage which made it."""
     _check_all(path, scores)
     about: dict[str, Any] = {
         "stream": scores.stream,
@@ -78,6 +80,13 @@ def write(path: Path, scores: Scores, *, made_from: Mapping[str, str], config: T
         seal(scratch, SCHEMA, made_from=made_from, config=config.model_dump(mode="json"), about=about)
 
 
+def write_left_out(path: Path, stream: str, reason: str, *, config: Section) -> None:
+    """Write an artifact without scores, where a task has to leave one: ``open`` refuses it with the ``reason``."""
+    with staged(path) as scratch:
+        about = {"stream": stream, "round": 0, "samples": 0, "left_out": reason}
+        seal(scratch, SCHEMA, made_from={}, config=config.model_dump(mode="json"), about=about)
+
+
 def _arrays(scores: Scores) -> dict[str, npt.NDArray[Any]]:
     return {
         "sample_ids": scores.sample_ids,
@@ -90,6 +99,8 @@ def open(path: Path) -> Scores:
     """Verify and read the artifact; ``InputError`` if it is not one, newer, damaged, or contradictory."""
     manifest = verify(path)
     about = manifest.about
+    if "left_out" in about:
+        raise InputError(f"no scores of {about['stream']}: {about['left_out']}", at=path)
     known: dict[str, Any] = {
         "stream": str(about["stream"]),
         "round": int(about["round"]),

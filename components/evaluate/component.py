@@ -39,6 +39,7 @@ def evaluate(
     page: dsl.Output[dsl.HTML],
     metrics: dsl.Output[dsl.Metrics],
     confusion_matrix: dsl.Output[dsl.ClassificationMetrics],
+    baseline: dsl.Input[dsl.Artifact] = None,
     **results: list[dsl.Artifact],
 ) -> None:
     """Combine the streams and report on every stream and round.
@@ -52,15 +53,18 @@ def evaluate(
         page: The report for the UI.
         metrics: Accuracy of the ensemble and of every stream.
         confusion_matrix: Who the ensemble of the last round takes for whom, on the test split.
+        baseline: Scores of another method, to hold the ensemble against; left alone where evaluate.baseline is false.
     """
     with task("evaluate", "evaluate", code):
+        section = parse_section(EvaluateStage, stage)
         core.evaluate(
-            parse_section(EvaluateStage, stage),
+            section,
             _paths("scores", results),
             _paths("confusion", results),
             [Path(prior.path), *_paths("constraints", results)],
             Path(report.path),
             dataset=Path(dataset.path),
+            baselines=[Path(baseline.path)] if baseline and section.evaluate.baseline else [],
         )
         report.metadata.update(describe(report.path))
         shutil.copyfile(Path(report.path, "report.html"), page.path)

@@ -30,6 +30,7 @@ class Parts:
     preprocess: str
     agent: str
     evaluate: str
+    baseline: str
     train: dict[str, str]
 
 
@@ -84,9 +85,10 @@ def cut(experiment: Experiment) -> Parts:
         experiment.stage_preprocess().to_parameter(),
         experiment.stage_agent().to_parameter(),
         experiment.stage_evaluate().to_parameter(),
+        experiment.stage_baseline().to_parameter(),
         {stream: experiment.stage_train(stream).to_parameter() for stream in experiment.streams},
     )
-    largest = max(map(len, (parts.preprocess, parts.agent, parts.evaluate, *parts.train.values())))
+    largest = max(map(len, (parts.preprocess, parts.agent, parts.evaluate, parts.baseline, *parts.train.values())))
     if largest > LARGEST_PARAMETER:
         raise InputError(
             f"{len(experiment.data.classes)} classes make a configuration of {largest // 1000} kB for each task, "

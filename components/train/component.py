@@ -1,6 +1,6 @@
 """The train stage as KFP components: in the task's own pod, or on several nodes in a TrainJob of Kubeflow Trainer.
 
-``model`` joins what the streams have learnt."""
+``model`` joins what the streams have learnt; ``baseline`` is a simpler method to hold them against."""
 
 from kfp import dsl
 
@@ -143,3 +143,32 @@ def model(
         paths = [Path(checkpoint.path) for checkpoint in checkpoints]
         join_streams(parse_section(EvaluateStage, stage), paths, Path(model.path))
         model.metadata.update(describe(model.path))
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def baseline(
+    stage: str,
+    code: str,
+    dataset: dsl.Input[dsl.Dataset],
+    scores: dsl.Output[dsl.Artifact],
+):
+    """Train a small temporal convolution on joints and velocities: what a method reaches that knows no skeleton.
+
+    Args:
+        stage: Configuration of the baseline (JSON), which says whether it is wanted.
+        code: Digest of the stage's source, so that the cache knows a change of code.
+        dataset: The packed skeletons.
+        scores: Class probabilities of the test split; without any where the experiment wants no baseline.
+    """
+    from components.runtime.task import describe, task
+
+    with task("baseline", "train", code):
+        from pathlib import Path
+
+        from components.contracts.config import BaselineStage, parse_section
+        from components.train.distributed.process_group import default_device
+        from components.train.trained.baseline import write_baseline
+
+        section, output = parse_section(BaselineStage, stage), Path(scores.path)
+        write_baseline(section, Path(dataset.path), output, default_device())
+        scores.metadata.update(describe(scores.path))

@@ -85,7 +85,7 @@ class _Compile(Section):
     """What ``compile.yaml`` may say."""
 
     resources: dict[
-        Literal["configure", "preprocess", "agent", "train", "train-job", "model", "evaluate"], _Resources
+        Literal["configure", "preprocess", "agent", "train", "train-job", "baseline", "model", "evaluate"], _Resources
     ] = Field(default_factory=dict)
     trainer: TrainingKind = TrainingKind.POD
     nodes: Positive = 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.contracts.errors import InputError
+from components.contracts.scores import TEMPORAL_CONVOLUTION
 from components.contracts.section import parameter_json
 from components.runtime.experiments import Parts, cut, presets_digest, read_experiment_of_run
 from pipelines.cluster.api import Server, explained
@@ -37,6 +38,7 @@ class Past:
     def config(self, need: Need) -> dict[str, Any]:
         """Return the configuration that made such an artifact in this run."""
         stage = {"dataset": "preprocess", "constraints": "agent"}.get(need.kind, "train")
+        stage = "baseline" if need.stream == TEMPORAL_CONVOLUTION else stage
         document: dict[str, Any] = json.loads(parameter_json(self.stage(stage, need.stream)))
         return document
 

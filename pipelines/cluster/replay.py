@@ -12,14 +12,15 @@ from kfp import dsl
 
 from components.agent.component import agent, agent_prior
 from components.contracts.errors import InputError
+from components.contracts.scores import TEMPORAL_CONVOLUTION
 from components.evaluate.component import evaluate_component
 from components.preprocess.component import preprocess
 from components.runtime.source import source_digest
-from components.train.component import model
+from components.train.component import baseline, model
 from pipelines.dag import train_on
 from pipelines.platform import Cluster, Placement
 
-STAGES = ("preprocess", "agent", "train", "model", "evaluate")
+STAGES = ("preprocess", "agent", "train", "baseline", "model", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,16 @@ class Target:
         if self.stage == "agent" and r:
             previous = Need("previous", "constraints", guide.stream, guide.round)
             return [Need("confusion", "confusion", stream, r), previous]
+        if self.stage == "baseline":
+            return [Need("dataset", "dataset")]
         if self.stage == "model":
             return [Need("checkpoints", "checkpoint", s, self.rounds) for s in self.streams]
         if self.stage == "evaluate":
             kinds = [(kind, number) for kind in ("scores", "confusion") for number in range(1, self.rounds + 1)]
             kinds += [("constraints", number) for number in range(1, self.rounds)]
             each = [Need(f"{kind}_{number}", kind, s, number) for kind, number in kinds for s in self.streams]
-            return [Need("dataset", "dataset"), Need("prior", "constraints"), *each]
+            simple = Need("baseline", "scores", TEMPORAL_CONVOLUTION)
+            return [Need("dataset", "dataset"), Need("prior", "constraints"), simple, *each]
         return []
 
 
@@ -113,7 +117,7 @@ def make_replay(target: Target, uris: Uris, cluster: Cluster | None = None) -> C
         case "train":
             return _train(target, uris, finish, cluster)
         case _:
-            return _of_all_streams(target, uris, finish)
+            return _of_whole_run(target, uris, finish)
 
 
 def _preprocess(finish: Finish) -> Callable[..., Any]:
@@ -154,9 +158,9 @@ def _train(target: Target, uris: Uris, finish: Finish, cluster: Cluster | None) 
     return replay  # type: ignore[no-any-return]
 
 
-def _of_all_streams(target: Target, uris: Uris, finish: Finish) -> Callable[..., Any]:
-    component = model if target.stage == "model" else evaluate_component(target.rounds)
-    code = source_digest("train" if target.stage == "model" else "evaluate")
+def _of_whole_run(target: Target, uris: Uris, finish: Finish) -> Callable[..., Any]:
+    component = {"baseline": baseline, "model": model}.get(target.stage) or evaluate_component(target.rounds)
+    code = source_digest("evaluate" if target.stage == "evaluate" else "train")
     listed: dict[str, list[str]] = {}
     types = {need.name: need.type for need in target.needs()}
     for need in target.needs():

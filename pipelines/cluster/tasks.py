@@ -20,7 +20,7 @@ OVER = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 """States of a run that do not change any more."""
 FAILED = "failed"
 
-_NAMES = "configure|preprocess|agent-prior|agent|train-job|train|model|evaluate|importer"
+_NAMES = "configure|preprocess|agent-prior|agent|train-job|train|baseline|model|evaluate|importer"
 _OURS = re.compile(rf"({_NAMES})(?:-(\d+))?")
 _DRIVER = re.compile(rf"({_NAMES})(?:-(\d+))?-driver")
 _PHASES = {"Pending": "waiting", "Running": "running", "Succeeded": "succeeded", "Failed": FAILED}

@@ -48,7 +48,7 @@ def test_every_task_runs_with_the_input_of_its_pod(whole: tuple[Driver, Path]) -
     driver, _ = whole
     stages = [re.sub(r"-\d+$", "", pod["label"].removeprefix("exec-")) for pod in driver.pods]
     assert sorted(stages) == sorted(
-        ["configure", "agent-prior", "preprocess", "train", "agent", "train", "evaluate", "model"]
+        ["configure", "agent-prior", "preprocess", "baseline", "train", "agent", "train", "evaluate", "model"]
     )
     assert {pod["container"]["image"] for pod in driver.pods} == {image(stage) for stage in STAGES}
 
@@ -80,6 +80,7 @@ def test_the_user_interface_gets_what_it_shows(whole: tuple[Driver, Path]) -> No
     [
         (Target("train", "j", 2, 2, ("j",)), "scores"),
         (Target("agent", "j", 1, 2, ("j",)), "constraints"),
+        (Target("baseline", "", 0, 2, ("j",)), "scores"),
         (Target("model", "", 0, 2, ("j",)), "model"),
         (Target("evaluate", "", 0, 2, ("j",)), "report"),
     ],

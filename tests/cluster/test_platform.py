@@ -65,7 +65,7 @@ def test_every_task_is_tried_again_later_and_never_hangs(documents: tuple[Docume
         for task in component.get("dag", {}).get("tasks", {}).values()
         if "executorLabel" in spec["components"][task["componentRef"]["name"]]
     ]
-    assert len(tasks) == 8
+    assert len(tasks) == 9
     for task in tasks:
         policy = task["retryPolicy"]
         assert policy["maxRetryCount"] == 3 and policy["backoffDuration"] == "30s" and policy["backoffFactor"] == 2
@@ -104,6 +104,7 @@ def test_secrets_come_by_reference_and_only_where_they_are_needed(documents: tup
     needed = {
         "configure": {"skeletonagent-s3"},  # an experiment may be in the bucket
         "evaluate": set(),
+        "baseline": set(),
         "model": set(),
         "preprocess": {"skeletonagent-s3"},
         "train": {"skeletonagent-s3"},
@@ -163,7 +164,7 @@ def test_tasks_are_named_for_people(documents: tuple[Document, Document]) -> Non
     assert names == {"train round 1", "train round 2", "agent round 1"}
 
 
-@pytest.mark.parametrize("name", [*STAGES, "model"])
+@pytest.mark.parametrize("name", [*STAGES, "baseline", "model"])
 def test_a_repeated_task_asks_for_the_same_as_in_the_pipeline(
     documents: tuple[Document, Document], tmp_path: Path, name: str
 ) -> None:
@@ -198,7 +199,7 @@ def test_the_local_overlay_fits_two_cores_and_6_gib_beside_kfp() -> None:
     for resource, limit in (("cpu", Decimal(2) - Decimal("0.55")), ("memory", Decimal(6 * 2**30))):
         standing = sum(parse_quantity(each["resources"]["requests"][resource]) for each in services)
         at_once = [
-            2 * ["train"],
+            [*2 * ["train"], "baseline"],
             ["preprocess", "agent"],
             2 * ["agent"],
             ["evaluate", "model"],

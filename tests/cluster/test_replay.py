@@ -15,6 +15,7 @@ from kfp_server import Backend, Command
 from components.contracts.artifact import Schema, seal
 from components.contracts.config import parse_experiment
 from components.contracts.errors import InputError, UnavailableError
+from components.contracts.scores import TEMPORAL_CONVOLUTION
 from components.runtime.experiments import presets
 from pipelines.cluster.artifacts import found_below
 
@@ -27,7 +28,7 @@ def put(root: Path, run: str, task: str, kind: str, about: dict[str, Any], note:
     section = {
         "dataset": EXPERIMENT.stage_preprocess(),
         "constraints": EXPERIMENT.stage_agent(),
-    }.get(kind) or EXPERIMENT.stage_train(about["stream"])
+    }.get(kind) or (EXPERIMENT.stage_train(about["stream"]) if about["round"] else EXPERIMENT.stage_baseline())
     folder = root / "skeletonagent" / run / task / "0b6f" / kind
     folder.mkdir(parents=True)
     (folder / "content").write_text(f"{task} {note}")
@@ -39,6 +40,7 @@ def put(root: Path, run: str, task: str, kind: str, about: dict[str, Any], note:
 def everything(root: Path, run: str, note: str = "") -> None:
     put(root, run, "preprocess", "dataset", {"samples": 1}, note)
     put(root, run, "agent-prior", "constraints", {"round": 0, "stream": ""}, note)
+    put(root, run, "baseline", "scores", {"round": 0, "stream": TEMPORAL_CONVOLUTION}, note)
     for stream in ("j", "b"):
         put(root, run, f"agent-{stream}", "constraints", {"round": 1, "stream": stream}, note)
         for number in (1, 2):
@@ -95,7 +97,7 @@ def test_what_the_run_was_given_counts_more_than_the_overlay(command: Command, b
     assert (values["data"], values["data_sha256"]) == ("s3://lab/my.pkl", "ab") and "gpus" not in values
 
 
-@pytest.mark.parametrize("stage", ["preprocess", "agent", "train", "model", "evaluate"])
+@pytest.mark.parametrize("stage", ["preprocess", "agent", "train", "baseline", "model", "evaluate"])
 def test_every_stage_can_be_repeated(
     command: Command, backend: Backend, run_id: str, tmp_path: Path, stage: str
 ) -> None:
@@ -138,6 +140,17 @@ def test_what_came_from_the_cache_is_found_in_another_run(command: Command, run_
     result = command("replay", "train", "--run", run_id, "--root", str(root), "--dry-run")
     assert result.exit_code == 0, result.exception
     assert "older/preprocess/0b6f/dataset" in result.output
+
+
+def test_a_baseline_from_the_cache_is_known_by_its_own_configuration(
+    command: Command, run_id: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    everything(root, run_id)
+    shutil.move(root / "skeletonagent" / run_id / "baseline", root / "skeletonagent" / "older" / "baseline")
+    result = command("replay", "evaluate", "--run", run_id, "--root", str(root), "--dry-run")
+    assert result.exit_code == 0, result.exception
+    assert "older/baseline/0b6f/scores" in result.output
 
 
 def test_artifacts_that_differ_are_not_guessed_between(command: Command, run_id: str, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_parses_as_pipeline_spec(compiled: tuple[int, Document]) -> None:
 def test_every_stage_is_there_as_often_as_the_rounds_ask(compiled: tuple[int, Document]) -> None:
     rounds, document = compiled
     leaves = [stage_of(name) for name, component in document["components"].items() if "executorLabel" in component]
-    once = ("configure", "preprocess", "agent-prior", "model", "evaluate")
+    once = ("configure", "preprocess", "agent-prior", "baseline", "model", "evaluate")
     assert Counter(leaves) == Counter({**dict.fromkeys(once, 1), "agent": rounds - 1, "train": rounds})
 
 
@@ -73,6 +73,7 @@ def test_artifacts_have_the_names_that_users_know(compiled: tuple[int, Document]
     assert outputs["preprocess"] == {"dataset"}
     assert outputs["agent-prior"] == outputs.get("agent", {"constraints"}) == {"constraints"}
     assert outputs["train"] == {"checkpoint", "confusion", "scores", "metrics"}
+    assert outputs["baseline"] == {"scores"}
     assert outputs["model"] == {"model"}
     assert outputs["evaluate"] == {"report", "page", "metrics", "confusion_matrix"}
 
@@ -86,6 +87,15 @@ def test_the_result_is_the_report_and_the_model_of_all_last_checkpoints(compiled
     (selector,) = made["artifactSelectors"]
     last = "train" if rounds == 1 else f"train-{rounds}"
     assert (selector["producerSubtask"], selector["outputArtifactKey"]) == (last, "checkpoint")
+
+
+def test_the_baseline_waits_for_no_training_and_the_report_holds_the_streams_against_it(
+    compiled: tuple[int, Document],
+) -> None:
+    tasks = compiled[1]["root"]["dag"]["tasks"]
+    assert set(tasks["baseline"]["dependentTasks"]) == {"configure", "preprocess"}
+    given = tasks["evaluate"]["inputs"]["artifacts"]["baseline"]["taskOutputArtifact"]
+    assert given == {"producerTask": "baseline", "outputArtifactKey": "scores"}
 
 
 def test_no_reference_dangles(compiled: tuple[int, Document]) -> None:

@@ -24,6 +24,8 @@ from components.runtime.store import LocalStore
 from components.runtime.task import resume_place, task
 from pipelines.configure import configure
 
+PARTS = ("preprocess", "agent", "evaluate", "baseline")
+
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -39,12 +41,13 @@ def read(path: Path) -> list[dict[str, object]]:
 
 
 def test_configure_gives_every_stage_its_own_part(tmp_path: Path) -> None:
-    parts = {name: tmp_path / name for name in ("preprocess", "agent", "evaluate")}
+    parts = {name: tmp_path / name for name in PARTS}
     items = configured(tmp_path, CONFIG, overrides={"train.epochs": 7}, rounds=3)
     experiment = parse_experiment(CONFIG, "config", {"train.epochs": 7, "rounds": 3})
     assert parts["preprocess"].read_text() == experiment.stage_preprocess().to_json()
     assert parts["evaluate"].read_text() == experiment.stage_evaluate().to_json()
-    assert "epochs" not in parts["preprocess"].read_text() + parts["agent"].read_text()
+    assert parts["baseline"].read_text() == experiment.stage_baseline().to_json()
+    assert "epochs" not in "".join(parts[name].read_text() for name in ("preprocess", "agent", "baseline"))
     assert [item["stream"] for item in items] == ["j", "b"]
     assert parse_section(TrainStage, items[0]["train"]) == experiment.stage_train("j")
 
@@ -58,7 +61,7 @@ def test_configure_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def configured(tmp_path: Path, config: str, **more: Any) -> list[dict[str, str]]:
-    files = {name: str(tmp_path / name) for name in ("preprocess", "agent", "evaluate")}
+    files = {name: str(tmp_path / name) for name in PARTS}
     given = {"overrides": {}, "rounds": 2, "code": "", "presets": "", **files, **more}
     items: list[dict[str, str]] = configure.python_func(config=config, **given)
     return items

@@ -13,7 +13,7 @@ from components.runtime.source import source_digest
 from pipelines.cluster.overlay import load_overlay
 from pipelines.shared import write_components
 
-NAMES = ("configure", "preprocess", "agent-prior", "agent", "train", "evaluate")
+NAMES = ("configure", "preprocess", "agent-prior", "agent", "train", "baseline", "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_two_of_them_and_a_foreign_step_make_a_pipeline(folder: Path, tmp_path: 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_loads_with_its_image_and_the_code_it_was_made_of(folder: Path, name: str) -> None:
     loaded = load(folder, name)
-    stage = {"configure": "", "agent-prior": "agent"}.get(name, name)
+    stage = {"configure": "", "agent-prior": "agent", "baseline": "train"}.get(name, name)
     assert loaded.component_spec.inputs["code"].default == source_digest(stage)
     (executor,) = yaml.safe_load((folder / f"{name}.yaml").read_text())["deploymentSpec"]["executors"].values()
     assert executor["container"]["image"] == load_overlay("gpu").cluster.images[stage or "preprocess"]
@@ -69,4 +69,4 @@ def test_the_readme_names_every_input_and_output(folder: Path, name: str) -> Non
     undescribed = [key for key, row in rows.items() if not row.split("|")[-2].strip()]
     assert not undescribed, "an input or output without a description"
     assert "CPU" in section and "memory" in section
-    assert ("`AWS_SECRET_ACCESS_KEY`" in section) == (name != "evaluate")
+    assert ("`AWS_SECRET_ACCESS_KEY`" in section) == (name not in ("baseline", "evaluate"))

@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 
-from components.contracts import dataset as dataset_contract
+from components.contracts import scores as scores_contract
 from components.contracts.errors import InputError
-from components.contracts.same_data import expect_same_data
 from components.runtime.cli import Exchange, parse_settings, read_experiment
 from components.train.distributed.process_group import default_device
-from components.train.trained.baseline import temporal_convolution
+from components.train.trained.baseline import open_dataset, temporal_convolution
 from components.train.trained.ensemble import load_model
 from components.train.trained.exporting import OPSET, TOLERANCE, export
 from components.train.trained.joining import join_streams
@@ -164,24 +163,24 @@ def export_command(
 def baseline_command(
     dataset: Annotated[str, typer.Argument(help="`dataset` artifact, written by components.preprocess.")],
     config: Annotated[str, typer.Option(help="Experiment file (YAML) of the data.")],
+    output: Annotated[str | None, typer.Option(help="Where its `scores` artifact goes; none without.")] = None,
     set_: Settings = None,
 ) -> None:
     """Train a small temporal convolution, and say what it reaches on the test split: a minute's work.
 
     It sees joints and velocities and knows nothing of the skeleton; clips are augmented as the recogniser's. A run that
-    is not above it has learnt little.
+    is not above it has learnt little. A pipeline does this by itself, unless `evaluate.baseline` is false; the scores
+    are for `python -m components.evaluate … --baseline`.
 
     **Example**
 
         python -m components.train baseline out/dataset --config my.yaml
     """
-    stage = read_experiment(config, parse_settings(set_ or [])).stage_train("j")
+    stage = read_experiment(config, parse_settings(set_ or [])).stage_baseline()
     with Exchange() as exchange:
-        place = exchange.input(dataset)
-        packed = dataset_contract.open(place)
-        expect_same_data(packed.config.layout, packed.config.classes, stage.data, at=place)
+        packed = open_dataset(stage, exchange.input(dataset))
+        place = exchange.output(output) if output is not None else None
         found = temporal_convolution(stage, packed, default_device())
-    share = found.correct / found.tested
-    print(
-        f"temporal convolution, {found.epochs} epochs of {found.trained} samples: top-1 {share:.1%} of {found.tested}"
-    )
+        if place is not None:
+            scores_contract.write(place, found.scores, made_from={"dataset": packed.digest}, config=stage)
+    print(found)

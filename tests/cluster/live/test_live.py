@@ -21,8 +21,8 @@ LONG = "train.epochs=800"
 SEED = int(time.time()) % 1_000_000
 """KFP's cache outlives these tests, and would pass over what they are to see."""
 TASKS = (
-    "configure", "preprocess", "agent prior", "train j round 1", "agent j round 1", "train j round 2", "model",
-    "evaluate",
+    "configure", "preprocess", "agent prior", "baseline", "train j round 1", "agent j round 1", "train j round 2",
+    "model", "evaluate",
 )  # fmt: skip
 KILL_TRAINER = (
     # The process that has used most CPU time is the one that trains.
@@ -83,6 +83,7 @@ def test_a_run_shows_its_tasks_and_ends_with_accuracy_and_report(
             "configure",
             "preprocess",
             "agent prior",
+            "baseline",
             "train j round 1",
             "agent j round 1",
             "train j round 2",
@@ -112,7 +113,7 @@ def test_the_same_again_comes_from_the_cache(lab: Lab, data: str, config: str) -
 @pytest.mark.parametrize(
     "task",
     [("preprocess",), ("agent", "--round", "0"), ("agent", "--stream", "j", "--round", "1"),
-     ("train", "--stream", "j", "--round", "2"), ("model",), ("evaluate",)],
+     ("train", "--stream", "j", "--round", "2"), ("baseline",), ("model",), ("evaluate",)],
     ids=" ".join,
 )  # fmt: skip
 def test_each_stage_is_repeated_around_the_artifacts_of_the_run(

@@ -37,6 +37,7 @@ def test_a_run_ends_with_the_path_of_its_report(first_run: Run) -> None:
     metrics = json.loads((root / "small" / "metrics.json").read_text())
     assert metrics["headline"]["streams"] == ["j", "b"]
     assert {(row["stream"], row["round"]) for row in metrics["streams"]} == {(s, r) for s in "jb" for r in (1, 2)}
+    assert "temporal convolution" in {baseline["name"] for baseline in metrics["baselines"]}
 
 
 @one_first_run
@@ -48,7 +49,7 @@ def test_the_user_sees_every_task_and_nothing_of_kfp(first_run: Run) -> None:
         for stream in "jb"
         for r in range(1, last + 1)
     ]
-    for task in ("configure", "preprocess", "agent prior", *trained, "model", "evaluate"):
+    for task in ("configure", "preprocess", "agent prior", "baseline", *trained, "model", "evaluate"):
         assert any(line.startswith(task) and "done in" in line for line in result.stderr.splitlines()), task
     assert "KFP" not in result.stderr and "Traceback" not in result.stderr
     assert "[KFP Executor" in first_run.log
@@ -111,7 +112,7 @@ def test_the_same_run_again_comes_from_the_cache(inputs: tuple[Path, Path], firs
     report_before = (root / "small" / "report.html").read_bytes()
     again = run(inputs, root)
     assert again.returncode == 0, again.stderr
-    once = ("configure", "preprocess", "agent-prior", "model", "evaluate")
+    once = ("configure", "preprocess", "agent-prior", "baseline", "model", "evaluate")
     assert cached(again) == {**dict.fromkeys(once, 1), "agent": 2, "train": 4}
     assert (root / "small" / "report.html").read_bytes() == report_before
 
@@ -125,7 +126,7 @@ def test_another_learning_rate_repeats_neither_preprocess_nor_the_prior(
     before = (root / "small" / "report.html").read_bytes()
     changed = run(inputs, root, "--set", "train.learning_rate=0.001", "--rounds", "1", "--streams", "j")
     assert changed.returncode == 0, changed.stderr
-    assert cached(changed) == {"preprocess": 1, "agent-prior": 1}
+    assert cached(changed) == {"preprocess": 1, "agent-prior": 1, "baseline": 1}
     assert (root / "small" / "report.html").read_bytes() == before, "the first run keeps its report"
     assert Path(changed.stdout.splitlines()[-1]) == root / "small-2" / "report.html"
     assert "another run of this name keeps its report" in changed.stderr
