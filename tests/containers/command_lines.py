@@ -10,17 +10,21 @@ from components.contracts.config import Experiment
 
 @dataclass(frozen=True)
 class CommandLine:
-    """One task: ``name`` is what people see, such as "train j round 1"; ``output`` is the URI of what it writes."""
+    """One task: ``name`` is what people see, such as "train j round 1"; ``output`` is the URI of what it writes.
+
+    ``command``: of the stage's command line.
+    """
 
     name: str
     stage: str
     arguments: tuple[str, ...]
     output: str
+    command: str = "run"
 
     def words(self, python: str, config: str) -> list[str]:
         """Return the command; ``python`` is the interpreter, ``config`` the URI of the experiment."""
         ends = ("--config", config, "--output", self.output)
-        return [python, "-m", f"components.{self.stage}", "run", *self.arguments, *ends]
+        return [python, "-m", f"components.{self.stage}", self.command, *self.arguments, *ends]
 
 
 def command_lines(experiment: Experiment, data: str, prefix: str) -> Iterator[CommandLine]:
@@ -32,6 +36,7 @@ def command_lines(experiment: Experiment, data: str, prefix: str) -> Iterator[Co
     """
     dataset, rounds = f"{prefix}/dataset", range(1, experiment.rounds + 1)
     yield CommandLine("preprocess", "preprocess", (data,), dataset)
+    yield CommandLine("baseline", "train", (dataset,), f"{prefix}/baseline", "baseline")
     yield CommandLine("agent prior", "agent", (), f"{prefix}/constraints-0")
     told = [f"{prefix}/constraints-0"]
     for stream in experiment.streams:
@@ -52,5 +57,5 @@ def command_lines(experiment: Experiment, data: str, prefix: str) -> Iterator[Co
     inputs = [("--scores", f"{result}/scores") for result in results]
     inputs += [("--confusion", f"{result}/confusion") for result in results]
     inputs += [("--constraints", constraints) for constraints in told]
-    inputs += [("--dataset", dataset)]
+    inputs += [("--dataset", dataset), ("--baseline", f"{prefix}/baseline")]
     yield CommandLine("evaluate", "evaluate", tuple(word for pair in inputs for word in pair), f"{prefix}/report")

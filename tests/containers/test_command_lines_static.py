@@ -29,7 +29,7 @@ def test_every_input_is_an_earlier_output(rounds: int, streams: list[str]) -> No
             assert [output for output in written if f"{uri}/".startswith(f"{output}/")], f"{line.name}: {uri}"
         assert line.output not in written
         written.append(line.output)
-    assert len(written) == 3 + len(streams) * (2 * rounds - 1)
+    assert len(written) == 4 + len(streams) * (2 * rounds - 1)
 
 
 def test_the_rounds_of_a_stream_follow_each_other() -> None:

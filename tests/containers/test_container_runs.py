@@ -24,7 +24,7 @@ def experiment(request: pytest.FixtureRequest) -> Experiment:
 def test_kfp_with_docker(runs: Runs, experiment: Experiment) -> None:
     expected, found = runs.processes(experiment), runs.containers(experiment)
     made = len([name for name in artifacts(found) if name.endswith("manifest.json")])
-    assert made == {"demo": 17, "nw_ucla_quick": 10}[experiment.name]
+    assert made == {"demo": 21, "nw_ucla_quick": 13}[experiment.name]
     assert artifacts(found) == artifacts(expected)
     assert results(found, experiment) == results(expected, experiment)
 
