@@ -73,7 +73,7 @@ def separability(
         if not len(others):
             continue
         told = sums.explained(label, others)
-        rows[label] = weights @ told
+        rows[label] = (weights[:, None] * told).sum(axis=0)
         if both[label].any():
             found |= {(min(label, o), max(label, o)): row for o, row in zip(others.tolist(), told, strict=True)}
     pairs = sorted(found)
@@ -138,15 +138,14 @@ class _Sums:
 
     @classmethod
     def of(cls, moves: Floats, labels: npt.NDArray[np.int64], classes: int) -> _Sums:
-        member = np.zeros((classes, len(labels)))
-        member[labels, np.arange(len(labels))] = 1
         counts, first, second = (np.zeros((classes, *moves.shape[1:])) for _ in range(3))
         for joint in range(moves.shape[1]):  # one after the other: float64 of all would be large
             ranks = np.stack([_ranks(column) for column in moves[:, joint].T], axis=1)
             known = np.isfinite(ranks)
             ranks = np.where(known, ranks, 0)
-            counts[:, joint] = member @ known
-            first[:, joint], second[:, joint] = member @ ranks, member @ ranks**2
+            # Added one after the other: the last bit of a matrix product depends on where its factors lie in memory.
+            for total, values in ((counts, known), (first, ranks), (second, ranks**2)):
+                np.add.at(total[:, joint], labels, values)
         means = first / np.maximum(counts, 1)
         return cls(counts, means, np.maximum(second / np.maximum(counts, 1) - means**2, 0))
 
