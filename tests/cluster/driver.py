@@ -151,6 +151,9 @@ class Driver:
         environment = {
             item["name"]: item["value"] for item in container.get("env", []) if item["name"] != "METRICS_PORT"
         }
+        scratch = folder.with_name(f"{folder.name}.tmp")  # KFP's commands leave theirs behind, as a pod would
+        scratch.mkdir()
+        environment["TMPDIR"] = str(scratch)
         ended = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **environment})
         assert ended.returncode == 0, f"{where}: {ended.stderr[-2000:]}"
         return self._read(outputs, defined)
