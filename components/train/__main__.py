@@ -10,7 +10,7 @@ import typer
 
 from components.runtime.cli import Exchange, application, parse_settings, read_experiment, run
 from components.train.core import Outputs, train_round
-from components.train.distributed.process_group import process_group
+from components.train.distributed.process_group import leave, process_group
 from components.train.round import Round
 from components.train.trained import commands
 from components.train.trained.curve import draw_curve
@@ -95,6 +95,7 @@ def run_round(
             exchange.input(previous, once) if previous else None,
         )
         train_round(what, outputs, resume=kept, group=group, loggers=Loggers(log, tensorboard))
+    leave(group)
 
 
 @app.command("import")
