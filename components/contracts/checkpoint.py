@@ -1,9 +1,10 @@
 """The ``checkpoint`` artifact: everything that training needs to go on as if it had never stopped.
 
-``model.safetensors`` holds parameters and batch-norm statistics, ``state.safetensors`` the optimiser's
-momentum, ``state.json`` the position in the schedule and the history. Random numbers need no state of
-their own: every epoch draws from a generator seeded by (seed, stream, epoch), so the epoch is the state.
-``best.safetensors``, where epochs are tested while training, holds the weights of the best one so far.
+``model.safetensors`` holds parameters and batch-norm statistics, ``state.safetensors`` what the optimiser remembers
+of them (SGD: the momentum; AdamW: both moments and the number of steps), ``state.json`` the position in the schedule
+and the history. Random numbers need no state of their own: every epoch draws from a generator seeded by (seed,
+stream, epoch), so the epoch is the state. ``best.safetensors``, where epochs are tested while training, holds the
+weights of the best one so far.
 """
 
 from __future__ import annotations

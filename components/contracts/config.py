@@ -98,7 +98,10 @@ class Augmentation(Section):
 
 
 class TrainConfig(Section):
-    """Optimisation of one stream: SGD with Nesterov momentum, cosine to zero over all rounds together.
+    """Optimisation of one stream; the learning rate falls to zero in a cosine over all rounds together.
+
+    ``optimizer``: ``sgd``, with Nesterov ``momentum``, as the reference; or ``adamw``, whose first moment ``momentum``
+    averages, and whose ``weight_decay`` spares biases and norms. It wants a learning rate ten times smaller.
 
     Loss = CE(clean) + soft CE(mixed) + ``constraint_weight`` · CE(constraint) + ``alignment_weight`` · KL.
     ``class_balance`` weights CE(clean) by the inverse frequency of each class in the training split.
@@ -134,6 +137,7 @@ class TrainConfig(Section):
     frames: Annotated[int, Field(ge=8)] = 100
     sampling: Literal["uniform", "resize"] = "uniform"
     motion: Literal["clip", "joined", "sequence"] = "clip"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)] = 0.025
     momentum: Fraction = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4

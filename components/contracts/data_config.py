@@ -22,6 +22,7 @@ Code = Literal[
     "class-without-test",
     "joint-order",
     "upside-down",
+    "up-axis",
     "shares-of-image",
     "outside-image",
     "score-as-depth",
@@ -32,6 +33,18 @@ Code = Literal[
     "leak",
 ]
 """What can be doubtful about data; see ``components.preprocess.inspect``."""
+
+
+AXES: dict[str, tuple[tuple[int, int, int], ...]] = {
+    "+x": ((0, 0, -1), (0, 1, 0), (1, 0, 0)),
+    "-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
+    "+y": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "+z": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+}
+"""Axes that may be up, and the rotation that turns each to z."""
+Axis = Literal["+x", "-x", "+y", "-y", "+z", "-z"]
 
 
 class Protocol(Section):
@@ -96,6 +109,9 @@ class DataConfig(Section):
 
     ``persons`` says which ``max_persons`` are kept, and in which order: those ``present`` in most frames, the one
     there longest first; or the ``first`` ones of the input, as the reference does in 2d.
+    ``align`` turns bodies to the front: ``true`` by the first frame alone, upright too, as the reference; the axis of
+    the input that is up (``"+y"`` as Kinect has it) turns about that one only, by the shoulders of all frames, which
+    says more where a first frame is noisy or somebody bends.
     ``fill_gaps``: a joint that is NaN, or in 3d lost (exactly zero), for at most so many frames in a row is
     interpolated; after a longer gap of NaN a sample is refused. ``accept``: doubts in spite of which to go on.
     ``format``: ``auto`` looks at the input; ``clips`` are without labels; ``kinetics`` counts for that format only.
@@ -112,7 +128,7 @@ class DataConfig(Section):
     max_persons: Positive = 1
     persons: Literal["present", "first"] = "present"
     normalisation: Literal["body", "image", "none"] = "body"
-    align: bool = False
+    align: bool | Axis = False
     fill_gaps: Annotated[int, Field(ge=0)] = 5
     splits: dict[str, MadeSplit] = {}
     protocols: Annotated[dict[str, Protocol], Field(min_length=1)]

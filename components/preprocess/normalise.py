@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts.config import DataConfig
+from components.contracts.data_config import AXES, Axis
 from components.contracts.skeleton import Layout, load_layout
 from components.preprocess.readers.samples import ABSENT, Sample
 
@@ -42,7 +43,9 @@ def normalise(sample: Sample, config: DataConfig) -> npt.NDArray[np.float32]:
         keypoints = to_image(keypoints, *sample.image)
     if config.normalisation == "body":
         keypoints = to_body(keypoints, layout)
-    if config.align:
+    if isinstance(config.align, str):
+        keypoints = align_about(keypoints, layout, config.align)
+    elif config.align:
         keypoints = align(keypoints, layout)
     with np.errstate(over="ignore"):  # the caller refuses what is not finite
         return keypoints.astype(np.float32)
@@ -123,6 +126,25 @@ def align(keypoints: Keypoints, layout: Layout) -> Keypoints:
         vector = keypoints[0, 0, end] - keypoints[0, 0, start]
         keypoints = keypoints @ rotation(vector, np.array(target)).T
     return keypoints
+
+
+def align_about(keypoints: Keypoints, layout: Layout, up: Axis) -> Keypoints:
+    """Turn the axis ``up`` of the input to z, and the body about z to the front, by the first person in all frames.
+
+    The direction of ``layout.across`` is the mean of its horizontal unit vectors over the frames with both joints;
+    without any, or where they cancel out, nothing is turned about z.
+    """
+    turned = keypoints @ np.asarray(AXES[up], dtype=np.float64).T
+    right, left = (layout.number(joint) for joint in layout.across)
+    there = _present_joints(turned)[0][:, [right, left]].all(axis=1)
+    across = (turned[0, there, left] - turned[0, there, right])[:, :2]
+    length = np.linalg.norm(across, axis=-1, keepdims=True)
+    x, y = (across / np.maximum(length, SHORTEST)).sum(axis=0)
+    norm = np.hypot(x, y)
+    if norm <= 1e-6 * max(len(across), 1):
+        return turned
+    cosine, sine = x / norm, y / norm
+    return np.asarray(turned @ np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]]).T)
 
 
 def rotation(vector: npt.NDArray[Any], target: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

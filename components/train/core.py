@@ -29,8 +29,9 @@ from components.train.trained.separability import separability
 from components.train.training.allocator import keep_memory
 from components.train.training.inputs import RoundInputs, open_inputs
 from components.train.training.loop import Guidance, Trainer, seed_of
+from components.train.training.optimiser import build_optimiser
 from components.train.training.saves import SavePlace, Saves, round_key
-from components.train.training.state import broadcast_state, model_arrays, momentum_arrays, restore
+from components.train.training.state import broadcast_state, model_arrays, optimiser_arrays, restore
 from components.train.training.telemetry import NO_LOGGERS, Callback, Loggers, RoundInfo, watch
 
 LOG = stage_logger("train")
@@ -123,13 +124,6 @@ def _build_trainer(
         model = Recogniser(stage.model, len(layout.joints), persons, classes, text_dimensions)
     model.to(device)
     model.tune(stage.train)
-    optimiser = torch.optim.SGD(
-        model.parameters(),
-        lr=stage.train.learning_rate,
-        momentum=stage.train.momentum,
-        weight_decay=stage.train.weight_decay,
-        nesterov=stage.train.momentum > 0,
-    )
     mask = _mask(inputs, stream)
     if mask is None:
         # Frozen: DistributedDataParallel would wait for gradients that never come.
@@ -139,7 +133,7 @@ def _build_trainer(
         stream=stream,
         layout=layout,
         model=model,
-        optimiser=optimiser,
+        optimiser=build_optimiser(stage.train, model),
         source=ClipSource(inputs.dataset, persons, device),
         samples=torch.from_numpy(inputs.samples),
         guidance=Guidance(
@@ -227,8 +221,8 @@ class _RoundRun:
             history=progress.history,
             best_epoch=progress.best_epoch,
         )
-        momentum = momentum_arrays(trainer.model, trainer.optimiser)
-        return Checkpoint(model_arrays(trainer.model), momentum, state, trainer.stage, progress.best)
+        remembered = optimiser_arrays(trainer.model, trainer.optimiser)
+        return Checkpoint(model_arrays(trainer.model), remembered, state, trainer.stage, progress.best)
 
     def write(self, outputs: Outputs, confused: np.ndarray) -> None:
         """Score the test split, after the last round the held-out samples too, and write the three artifacts."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import closed_loop
+import closed_loop_summary
+import numpy as np
 import pytest
 import typer
 from agent_helpers import Endpoint, completion, good
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 from typer.testing import CliRunner
 
 from components.contracts.config import load_experiment
@@ -20,16 +26,44 @@ def cell(protocol: str, seed: int, arm: str, top1: float) -> dict[str, Any]:
     return {"protocol": protocol, "stream": "j", "seed": seed, "arm": arm, "top1": [0.1, top1], "answers": []}
 
 
-def test_arms_are_compared_seed_by_seed_over_what_all_have_finished() -> None:
+def test_arms_are_compared_seed_by_seed_where_all_have_finished() -> None:
     results = [
         *(cell("a", 0, arm, top1) for arm, top1 in (("fixed", 0.5), ("moving", 0.6))),
         *(cell("a", 1, arm, top1) for arm, top1 in (("fixed", 0.7), ("moving", 0.9))),
-        cell("b", 0, "fixed", 0.9),
+        cell("a", 2, "fixed", 0.9),
     ]
-    summary = closed_loop.summarise(results, ("fixed", "moving"))
-    assert summary["groups"] == ["a j"]
+    summary = closed_loop_summary.summarise(results, ("fixed", "moving"))
+    assert summary["groups"] == ["a j"] and summary["seeds"] == [0, 1]
     assert summary["top1"]["fixed"] == {"per_seed": [50.0, 70.0], "mean": 60.0, "sd": 14.14}
-    assert summary["differences"] == {"moving - fixed": {"per_seed": [10.0, 20.0], "mean": 15.0, "sd": 7.07}}
+    # Student's quantile of one degree of freedom is 12.71, the standard error of the mean 5 points.
+    effect = {"per_seed": [10.0, 20.0], "mean": 15.0, "sd": 7.07, "half_width": 63.53}
+    assert summary["differences"] == {"moving - fixed": effect}
+
+
+def test_a_seed_counts_when_all_its_folds_are_there() -> None:
+    results = [
+        cell(fold, seed, arm, 0.5) for seed, fold, arm in (*product((0, 1), "ab", ("none", "data")), (2, "a", "none"))
+    ]
+    summary = closed_loop_summary.summarise(results, ("none", "data"))
+    assert summary["seeds"] == [0, 1] and summary["differences"]["data - none"]["half_width"] == 0
+
+
+@given(
+    st.lists(st.lists(st.floats(-9, 9), min_size=3, max_size=9), min_size=1, max_size=3),
+    st.floats(-3, 3),
+)
+def test_a_pooled_effect_is_the_mean_of_those_of_the_data_sets(parts: list[list[float]], shift: float) -> None:
+    together = closed_loop_summary.pooled([study(part) for part in parts])["data - none"]
+    assert together["mean"] == pytest.approx(np.mean([np.mean(part) for part in parts]), abs=0.01)
+    moved = closed_loop_summary.pooled([study([value + shift for value in part]) for part in parts])["data - none"]
+    assert moved["half_width"] == pytest.approx(together["half_width"], abs=0.01)
+    if len(parts) == 1:
+        expected = stats.ttest_1samp(parts[0], 0).confidence_interval() if np.ptp(parts[0]) else (0, 0)
+        assert together["half_width"] == pytest.approx((expected[1] - expected[0]) / 2, abs=0.01)
+
+
+def study(differences: list[float]) -> dict[str, Any]:
+    return {"differences": {"data - none": {"per_seed": differences}}}
 
 
 def test_finished_cells_are_kept_and_other_settings_refused(
@@ -54,8 +88,8 @@ def test_finished_cells_are_kept_and_other_settings_refused(
     ran.insert(0, "interrupted")
     assert len(ran) == 3
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert [name.rpartition("-")[2] for name in ran] == ["interrupted", "none", "fixed", "moving"]
-    assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 3
+    assert [name.rpartition("-")[2] for name in ran] == ["interrupted", "none", "fixed", "moving", "data"]
+    assert len(json.loads((tmp_path / "study.json").read_text())["cells"]) == 4
     assert CliRunner().invoke(app, [*arguments, "--epochs", "9"]).exit_code == 2
 
 

@@ -1,11 +1,12 @@
-"""Does the closed loop pay? No constraints, constraints that stay, and constraints that follow the confusions.
+"""Does the closed loop pay? No guidance, priors that stay, priors that follow the confusions, joints from the data.
 
 ``python tests/benchmarks/closed_loop.py --help``. All arms train the same network on the same samples in the same
 order with the same random numbers: a pair of cells of one protocol, stream and seed differs in the constraints only.
 
-The agent answers from its written priors. With ``--llm URL --llm-model NAME`` there is an arm ``llm`` too: it starts
-from the same constraints as the others, and an LLM answers the confusions. ``--llm small`` starts the small real LLM
-of ``make install-llm`` for that, on this machine. What was answered is remembered: no seed asks a question again.
+The agent answers from its written priors; in the arm ``data`` it has none, and the joints that separate a class best
+from those it is confused with are critical from round 1 on. With ``--llm URL --llm-model NAME`` there is an arm ``llm``
+too: it starts from the priors as well, and an LLM answers the confusions. ``--llm small`` starts the small real LLM of
+``make install-llm`` for that, on this machine. What was answered is remembered: no seed asks a question again.
 (To have an LLM make the first constraints of all arms too: ``--set agent.provider=openai --set agent.base_url=URL``.)
 
 Finished cells are kept below ``--output``, and an interrupted one goes on from its last epoch, so that the study may
@@ -22,7 +23,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Annotated, Any
 
 import numpy as np
@@ -30,8 +30,8 @@ import torch
 import typer
 import yaml
 from closed_loop_llm import SMALL, account, llm_settings, small_llm, tally
+from closed_loop_summary import print_summary, summarise
 from rich.console import Console
-from rich.table import Table
 
 from components.agent.core import run_round
 from components.agent.llm.chat import OPENAI
@@ -51,14 +51,16 @@ ARMS: dict[str, dict[str, Any]] = {
     "texts": {"agent.joints": "fixed"},
     "moving": {"agent.joints": "moving"},
     "soft": {"agent.joints": "moving", "agent.joint_weights": "agreement"},
+    "data": {"agent.priors": None},
     LLM: {"agent.joints": "moving", "agent.provider": OPENAI},
 }
 """What an arm sets.
 
 none: no constraints; fixed: those of round 0 stay; texts: only the texts follow; moving: joints and texts do;
-soft: as moving, and a joint weighs as much as the answers agree on it; llm: as moving, but an LLM answers.
+soft: as moving, and a joint weighs as much as the answers agree on it; data: nobody says anything, what the training
+data say counts; llm: as moving, but an LLM answers.
 """
-FOLLOWING = ("texts", "moving", "soft", LLM)
+FOLLOWING = ("texts", "moving", "soft", "data", LLM)
 """The arms in which the agent answers the confusions after every round but the last."""
 
 
@@ -98,11 +100,16 @@ class Study:
         return self.output / "llm"
 
     def opening(self, cell: Cell) -> Experiment:
-        """Return the experiment that makes the constraints of round 0, which all arms share."""
-        return load_experiment(self.config, {**self.settings, "data.protocol": cell.protocol, "seed": cell.seed})
+        """Return the experiment that makes the constraints of round 0, which the arms with priors share."""
+        own = {key: value for key, value in ARMS[cell.arm].items() if key == "agent.priors"}
+        return load_experiment(self.config, {**self.settings, **self._where(cell), **own})
+
+    @staticmethod
+    def _where(cell: Cell) -> dict[str, Any]:
+        return {"data.protocol": cell.protocol, "seed": cell.seed}
 
     def experiment(self, cell: Cell) -> Experiment:
-        own = {"data.protocol": cell.protocol, "seed": cell.seed, **ARMS[cell.arm]}
+        own = {**self._where(cell), **ARMS[cell.arm]}
         return load_experiment(self.config, {**self.settings, **own, **(self.llm if cell.arm == LLM else {})})
 
     def result(self, cell: Cell) -> Path:
@@ -115,19 +122,21 @@ class Study:
 def run_cell(study: Study, cell: Cell) -> dict[str, Any]:
     """Train one cell through all its rounds and return its accuracies (0 to 1) per round.
 
-    The arms with constraints share their first round, which is the same run.
+    The arms with priors share their first round, which is the same run.
     """
     experiment, home = study.experiment(cell), study.work(cell)
+    alone = cell.arm in ("none", "data")
+    begun = cell.arm if alone else "first"
     packed = study.output / "datasets" / cell.protocol
     if not packed.exists():
         preprocess(study.data, experiment.stage_preprocess(), packed)
     opening = study.opening(cell).stage_agent()
-    guidance = _once(home / "constraints-0", lambda out: run_round(AgentRound(opening), out, cache=study.memory))
+    guidance = _once(home / f"constraints-{begun}", lambda out: run_round(AgentRound(opening), out, cache=study.memory))
     answers, top1, mean_class = [], [], []
     previous: Outputs | None = None
     started = time.process_time()
     for number in range(1, experiment.rounds + 1):
-        folder = home / ("first" if number == 1 and cell.arm != "none" else cell.arm) / str(number)
+        folder = home / (begun if number == 1 else cell.arm) / str(number)
         if previous is not None and cell.arm in FOLLOWING:
             before, confusion = guidance, previous.confusion
             guidance = _once(
@@ -182,41 +191,6 @@ def _mean_class_accuracy(found: scores.Scores) -> float:
     return float(np.mean([correct[found.labels == label].mean() for label in np.unique(found.labels)]))
 
 
-def summarise(results: Sequence[dict[str, Any]], arms: Sequence[str]) -> dict[str, Any]:
-    """Average the last round's top-1 over the protocols and streams that every arm and seed has finished.
-
-    Returns:
-        ``groups``: those protocols and streams; per arm ``top1`` (per seed, in percent, and their mean and sd);
-        per pair of arms ``differences`` (per seed, in points of percent, and their mean and sd).
-    """
-    last = {(r["protocol"], r["stream"], r["seed"], r["arm"]): 100 * r["top1"][-1] for r in results}
-    seeds = sorted({key[2] for key in last})
-    groups = sorted({key[:2] for key in last})
-    groups = [group for group in groups if all((*group, *rest) in last for rest in product(seeds, arms))]
-    per_seed = {
-        arm: [mean(last[(*group, seed, arm)] for group in groups) for seed in seeds] if groups else [] for arm in arms
-    }
-    pairs = [(one, other) for i, other in enumerate(arms) for one in arms[i + 1 :]]
-    return {
-        "groups": [" ".join(group) for group in groups],
-        "seeds": seeds,
-        "top1": {arm: _spread(values) for arm, values in per_seed.items()},
-        "differences": {
-            f"{one} - {other}": _spread([a - b for a, b in zip(per_seed[one], per_seed[other], strict=True)])
-            for one, other in pairs
-        },
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    rounded = [round(value, 2) for value in values]
-    return {
-        "per_seed": rounded,
-        "mean": round(mean(values), 2) if values else None,
-        "sd": round(stdev(values), 2) if len(values) > 1 else None,
-    }
-
-
 def report(study: Study, cells: Sequence[Cell]) -> None:
     """Print the tables of what is finished and write ``study.json``."""
     arms = list(dict.fromkeys(cell.arm for cell in cells))
@@ -224,10 +198,10 @@ def report(study: Study, cells: Sequence[Cell]) -> None:
     groups = sorted({(result["protocol"], result["stream"]) for result in results})
     parts = {f"{p} {s}": [r for r in results if (r["protocol"], r["stream"]) == (p, s)] for p, s in groups}
     tables = {name: summarise(part, arms) for name, part in parts.items()}
-    if len(tables) > 1:
-        tables["all"] = summarise(results, arms)
+    tables["all"] = summarise(results, arms)
     for name, summary in tables.items():
-        _print(study.config.stem, name, summary)
+        if name != "all" or len(parts) > 1:
+            print_summary(f"{study.config.stem}, {name}", summary)
     said = []
     for arm in FOLLOWING:
         if of_arm := [result for result in results if result["arm"] == arm]:
@@ -237,18 +211,6 @@ def report(study: Study, cells: Sequence[Cell]) -> None:
     print(*said, f"{len(results)} of {len(cells)} cells finished", sep="\n")
     about = {"settings": study.settings, "llm": study.llm, "answers": said}
     _write(study.output / "study.json", {**about, "cells": results, "summary": tables})
-
-
-def _print(title: str, name: str, summary: dict[str, Any]) -> None:
-    if not summary["groups"]:
-        return
-    table = Table(title=f"{title}, {name}: test top-1 in percent", title_justify="left")
-    for column in ("", "mean ± sd", *(f"seed {seed}" for seed in summary["seeds"])):
-        table.add_column(column, justify="left" if not column else "right")
-    for label, row in (*summary["top1"].items(), *summary["differences"].items()):
-        sd = "" if row["sd"] is None else f" ± {row['sd']:.1f}"
-        table.add_row(label, f"{row['mean']:.1f}{sd}", *(f"{value:.1f}" for value in row["per_seed"]))
-    Console(width=120).print(table)
 
 
 def _write(file: Path, document: Any) -> None:
@@ -289,7 +251,7 @@ def main(
     streams: str = typer.Option("j", help="Streams, separated by commas."),
     seeds: str = typer.Option("0,1,2", help="Seeds, separated by commas."),
     arms: str = typer.Option(
-        "", help=f"Of {', '.join(ARMS)}, separated by commas; by default none, fixed, moving, and llm with --llm."
+        "", help=f"Of {', '.join(ARMS)}, separated by commas; by default none, fixed, moving, data, and llm with --llm."
     ),
     epochs: int | None = typer.Option(None, help="Epochs of a cell; by default the experiment's."),
     rounds: int = typer.Option(4, help="Rounds of a cell: the agent answers after each but the last."),
@@ -312,7 +274,7 @@ def main(
 
 def _cells(study: Study, folds: list[str], streams: list[str], seeds: list[str], arms: list[str]) -> list[Cell]:
     """Return the cells of a study whose settings are those of its folder."""
-    arms = arms or ["none", "fixed", "moving", *([LLM] if study.llm else [])]
+    arms = arms or ["none", "fixed", "moving", "data", *([LLM] if study.llm else [])]
     if unknown := set(arms) - ARMS.keys():
         raise InputError(f"--arms: found {', '.join(sorted(unknown))}, expected some of {', '.join(ARMS)}")
     if LLM in arms and not study.llm:
@@ -324,9 +286,10 @@ def _cells(study: Study, folds: list[str], streams: list[str], seeds: list[str],
     if study.llm:
         _claim(study.output / "llm.json", study.llm)
     protocols = folds or [start.data.protocol]
+    # Seed by seed: whenever it is stopped, as many seeds as possible are whole.
     return [
         Cell(protocol, stream, int(seed), arm)
-        for protocol, stream, seed, arm in product(protocols, streams, seeds, arms)
+        for seed, protocol, stream, arm in product(seeds, protocols, streams, arms)
     ]
 
 

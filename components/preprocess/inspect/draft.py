@@ -12,7 +12,8 @@ import numpy as np
 
 from components.contracts.config import SIZES
 from components.contracts.errors import InputError
-from components.contracts.skeleton import Layout, load_layout
+from components.contracts.skeleton import load_layout
+from components.preprocess.inspect.directions import up_axis, views_differ
 from components.preprocess.inspect.effort import duration, seconds_of
 from components.preprocess.inspect.glimpse import Glimpse
 from components.preprocess.inspect.guess import candidates, doubts, is_flat
@@ -26,8 +27,6 @@ TEST_SHARE = 0.25
 IMAGES = ((256, 340), (480, 640), (480, 854), (720, 1280), (1080, 1920), (2160, 3840))
 """Usual images, (height, width); turned ones are tried too."""
 FRAMES = (16, 64)
-ONE_WAY = 0.9
-"""Mean length of the facing directions' sum; of bodies that all face one way it is nearly 1."""
 LONGEST = 3600.0
 """Seconds; of a network that takes longer the next smaller one is taken."""
 EPOCHS = (12, 60)
@@ -133,12 +132,7 @@ def _coordinates(found: Holdings, made: Draft) -> None:
         if size > TALLEST:
             made.data["units"] = "millimetres" if size > CENTIMETRES else "centimetres"
             made.why["units"] = f"bodies are {size:.0f} units tall"
-        made.data["align"] = views_differ(found.glimpses, load_layout(made.data["layout"]))
-        made.why["align"] = (
-            "turns every body upright and to the front: it helps where cameras or directions differ, as here"
-            if made.data["align"]
-            else "true turns every body to the front; these face one way, and it would take that away"
-        )
+        _alignment(found, made)
         return
     made.data["normalisation"] = "image"
     largest = max((float(np.nanmax(np.abs(pose[..., :2]))) for pose in poses), default=1.0)
@@ -156,6 +150,17 @@ def _coordinates(found: Holdings, made: Draft) -> None:
         made.loud.append(f"the input does not say how large its images are: {made.data['image_size']} is a guess")
 
 
+def _alignment(found: Holdings, made: Draft) -> None:
+    layout = load_layout(made.data["layout"])
+    if not views_differ(found.glimpses, layout):
+        made.data["align"] = False
+        made.why["align"] = "true turns every body to the front; these face one way, and it would take that away"
+        return
+    made.data["align"] = up_axis(found.glimpses, layout) or True
+    how = "about this axis, which is up," if isinstance(made.data["align"], str) else "upright and"
+    made.why["align"] = f"turns every body {how} to the front: it helps where cameras or directions differ, as here"
+
+
 def guessed_image(glimpses: list[Glimpse]) -> list[int]:
     """Return the smallest usual image, (height, width), that holds nearly all joints."""
     points = np.concatenate([seen.poses[np.isfinite(seen.poses).all(axis=-1)][:, :2] for seen in glimpses])
@@ -163,24 +168,6 @@ def guessed_image(glimpses: list[Glimpse]) -> list[int]:
     usual = sorted([*IMAGES, *((wide, high) for high, wide in IMAGES)], key=lambda size: size[0] * size[1])
     fitting = [size for size in usual if size[0] >= height and size[1] >= width]
     return list(fitting[0]) if fitting else [int(np.ceil(height)), int(np.ceil(width))]
-
-
-def views_differ(glimpses: list[Glimpse], layout: Layout) -> bool:
-    """Whether bodies face different ways: by the directions of ``layout.across`` about ``layout.upright``."""
-    (lower, upper), (right, left) = ([layout.number(name) for name in pair] for pair in (layout.upright, layout.across))
-    first = [
-        seen.poses[0] for seen in glimpses if seen.poses.shape[1] == len(layout.joints) and seen.poses.shape[2] == 3
-    ]
-    ups = [pose[upper] - pose[lower] for pose in first]
-    sides = [pose[left] - pose[right] for pose in first]
-    there = [i for i in range(len(first)) if np.isfinite(ups[i]).all() and np.isfinite(sides[i]).all()]
-    up = np.sum([ups[i] / max(float(np.linalg.norm(ups[i])), 1e-9) for i in there], axis=0) if there else np.zeros(3)
-    if not np.linalg.norm(up) > 0:
-        return False
-    up = up / np.linalg.norm(up)
-    across = np.array([sides[i] - (sides[i] @ up) * up for i in there])
-    across = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
-    return bool(np.linalg.norm(across.mean(axis=0)) < ONE_WAY)
 
 
 def _persons(found: Holdings, made: Draft) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from components.contracts.config import DataConfig
 from components.preprocess.inspect.anatomy import order_doubts
+from components.preprocess.inspect.directions import up_doubts
 from components.preprocess.inspect.doubts import Doubt
 from components.preprocess.inspect.gap_notes import Lost, gap_doubts
 from components.preprocess.inspect.glimpse import Glimpse
@@ -36,7 +37,9 @@ class Survey:
 
     def doubts(self, config: DataConfig, splits: Mapping[str, Sequence[str]], leaks: Mapping[str, int]) -> list[Doubt]:
         """Return all that is doubtful; of clips without labels, what concerns their coordinates."""
-        bodies = [*unit_doubts(self.glimpses, config), *order_doubts(self.glimpses, config.skeleton)]
+        joints = order_doubts(self.glimpses, config.skeleton)
+        # Joints in another order point anywhere.
+        bodies = [*unit_doubts(self.glimpses, config), *(joints or up_doubts(self.glimpses, config))]
         gaps = gap_doubts(self.lost, config.classes)
         if config.format == "clips":
             return [Doubt(doubt.code, "warning", doubt.text, doubt.remedy) for doubt in [*bodies, *gaps]]

@@ -89,7 +89,7 @@ class Trainer:
     stream: str
     layout: Layout
     model: Recogniser
-    optimiser: torch.optim.SGD
+    optimiser: torch.optim.Optimizer
     source: ClipSource
     samples: Tensor
     guidance: Guidance
