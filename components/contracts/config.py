@@ -81,15 +81,19 @@ class ModelConfig(Section):
         return self
 
 
+Angle = Annotated[float, Field(ge=0, le=3.15)]
+
+
 class Augmentation(Section):
-    """Random changes of a training clip. ``rotation``: largest angle about each axis in radians (3d only).
+    """Random changes of a training clip. ``rotation``: largest angle in radians about each axis, or about x, y and z
+    (3d only; aligned bodies stand along z).
 
     ``scale``: largest relative change of size; ``flip``: probability of a ``flip_kind``, where ``mirror`` swaps
     left and right joints and reflects x, ``swap`` only swaps the joints, as the reference does in 3d (QUIRKS 20);
     ``part_drop``: probability of zeroing one limb; ``crop``: smallest share of the sequence kept.
     """
 
-    rotation: Annotated[float, Field(ge=0, le=3.15)] = 0.0
+    rotation: Angle | tuple[Angle, Angle, Angle] = 0.0
     scale: Fraction = 0.0
     flip: Fraction = 0.0
     flip_kind: Literal["mirror", "swap"] = "mirror"

@@ -33,7 +33,7 @@ def draw(batch: int, layout: Layout, config: Augmentation, generator: torch.Gene
     """
     angles = factors = flipped = kept = None
     if config.rotation and three_d:
-        angles = (torch.rand(batch, 3, generator=generator) * 2 - 1) * config.rotation
+        angles = (torch.rand(batch, 3, generator=generator) * 2 - 1) * torch.tensor(config.rotation)
     if config.scale:
         factors = 1 + (torch.rand(batch, 3, generator=generator) * 2 - 1) * config.scale
         if not three_d:
