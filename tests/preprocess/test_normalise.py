@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pickles import config
 
 from components.contracts.config import DataConfig
+from components.contracts.data_config import AXES, Axis
 from components.contracts.skeleton import load_layout
-from components.preprocess.normalise import align, normalise, rotation, to_body
+from components.preprocess.normalise import align, align_about, normalise, rotation, to_body
 from components.preprocess.readers.samples import Sample
 
 NTU = load_layout("ntu25")
@@ -112,6 +113,39 @@ def test_aligned_body_faces_front_in_any_layout(name: str) -> None:
     found = align(points, layout)[0, 0]
     across = found[layout.number(layout.across[0])] - found[layout.number(layout.across[1])]
     np.testing.assert_allclose(across / np.linalg.norm(across), [1, 0, 0], atol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 99), up=st.sampled_from(sorted(AXES)), angle=st.floats(-3.1, 3.1))
+def test_a_body_turned_about_what_is_up_comes_out_the_same(seed: int, up: Axis, angle: float) -> None:
+    """However it faced; no joint is nearer to another, or higher above the ground, than it was."""
+    points = moving(seed, persons=2)
+    points[:, :, NTU.number("left_shoulder"), 0] += 3  # so that it faces some way
+    axis = np.asarray(AXES[up], dtype=float)[2]
+    sine, cross = np.sin(angle), np.cross(np.eye(3), axis)
+    turn = np.eye(3) + sine * cross + (1 - np.cos(angle)) * cross @ cross
+    found, other = (align_about(one, NTU, up) for one in (points, points @ turn.T))
+    np.testing.assert_allclose(found, other, atol=1e-9)
+    np.testing.assert_allclose(found[..., 2], points @ axis, atol=1e-9)
+    distances = [np.linalg.norm(p[:, :, 1:] - p[:, :, :-1], axis=-1) for p in (points, found)]
+    np.testing.assert_allclose(*distances, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["ntu25", "kinect20", "sbu15", "uav17"])
+def test_a_body_turned_about_what_is_up_faces_front_in_the_mean_of_its_frames(name: str) -> None:
+    layout = load_layout(name)
+    points = moving(3, joints=len(layout.joints))
+    points[0, 1, layout.number(layout.across[0])] = 0  # a frame that does not say
+    found = np.delete(align_about(points, layout, "+y")[0], 1, axis=0)
+    across = (found[:, layout.number(layout.across[1])] - found[:, layout.number(layout.across[0])])[:, :2]
+    x, y = (across / np.linalg.norm(across, axis=1, keepdims=True)).mean(axis=0)
+    assert x > 0 and y == pytest.approx(0, abs=1e-9)
+
+
+def test_a_body_without_shoulders_is_turned_upright_only() -> None:
+    points = moving(1)
+    points[:, :, [NTU.number(joint) for joint in NTU.across]] = 0
+    np.testing.assert_array_equal(align_about(points, NTU, "-y"), points[..., [0, 2, 1]] * [1, 1, -1])
 
 
 @pytest.mark.parametrize("vector", [(0, 0, 0), (0, 0, 2), (0, 0, -2)])

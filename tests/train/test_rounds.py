@@ -38,6 +38,21 @@ def test_two_rounds_under_one_constraint_are_one_run(
     np.testing.assert_array_equal(scores.open(second.scores).probabilities, scores.open(whole.scores).probabilities)
 
 
+def test_two_rounds_are_one_run_with_adamw_too(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+    """Both moments and the number of steps go from round to round."""
+    what = experiment(optimizer="adamw", learning_rate=0.001, weight_decay=0.05)
+    one_round = what.model_copy(update={"rounds": 1})
+    whole = run(one_round, tiny_dataset, tiny_constraints, tmp_path / "whole")
+    first = run(what, tiny_dataset, tiny_constraints, tmp_path / "1")
+    second = run(what, tiny_dataset, tiny_constraints, tmp_path / "2", 2, previous=first.checkpoint)
+    assert state_bytes(second) == state_bytes(whole)
+    remembered = checkpoint.open(whole.checkpoint)
+    assert {name.partition("/")[0] for name in remembered.optimiser} == {"step", "exp_avg", "exp_avg_sq"}
+    assert {int(array) for name, array in remembered.optimiser.items() if name.startswith("step/")} == {
+        remembered.state.step
+    }
+
+
 def test_same_seed_same_bytes_other_seed_other_bytes(
     tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
 ) -> None:

@@ -119,14 +119,39 @@ def test_bodies_are_aligned_only_where_views_differ(tmp_path: Path, front: bool,
         return {"keypoint": points @ np.array([[cosine, 0, -sine], [0, 1, 0], [sine, 0, cosine]])}
 
     made, text, _ = init(tmp_path, three_d(tmp_path, "ntu25", turned))
-    assert made.data.align is align
+    assert made.data.align == ("+y" if align else False)
     assert ("as here" in text) is align
+
+
+@pytest.mark.parametrize(
+    ("names", "flip"),
+    [(["wave", "clap", "Leftovers"], 0.5), (["wave left", "clap", "jump"], 0.0), (["turn-Clockwise", "b", "c"], 0.0)],
+)
+def test_bodies_are_mirrored_unless_that_makes_another_class(tmp_path: Path, names: list[str], flip: float) -> None:
+    rows = []
+    for number, record in enumerate(takes("ntu25")["annotations"]):
+        np.save(folder(tmp_path) / f"take{number}.npy", record["keypoint"][0])
+        rows.append([f"take{number}", names[record["label"]], f"p{number // 3}"])
+    labels(folder(tmp_path), rows, "id,label,subject")
+    made, text, _ = init(tmp_path, folder(tmp_path))
+    assert made.train.augmentation.flip == flip and "in the mirror" in text
+    packed(tmp_path, folder(tmp_path), made)
+
+
+def test_classes_without_names_are_not_mirrored(tmp_path: Path) -> None:
+    made, text, _ = init(tmp_path, three_d(tmp_path, "ntu25"))
+    assert made.train.augmentation.flip == 0 and "in the mirror" in text
+
+
+def folder(parent: Path) -> Path:
+    (parent / "in").mkdir(exist_ok=True)
+    return parent / "in"
 
 
 def test_a_leak_is_said_and_the_clean_protocol_comes_first(tmp_path: Path, data_dir: Path) -> None:
     made, _, said = init(tmp_path, data_dir / "nw_ucla.pkl")
     assert made.data.protocol == "xview_clean" and "95 of 464 samples of xview_val are byte-equal" in said
-    assert made.data.align and made.data.max_persons == 1
+    assert made.data.align == "+y" and made.data.max_persons == 1
 
 
 def test_raw_recordings(tmp_path: Path) -> None:

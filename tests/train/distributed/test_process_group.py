@@ -51,9 +51,10 @@ def test_a_lost_process_ends_all_and_one_alone_goes_on(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """The second process is killed before the second step of epoch 3; none trains the constraint head, on which
-    nothing is to be learnt here."""
+    nothing is to be learnt here. What AdamW remembers goes to the process that goes on."""
     empty = uninformed(tiny_constraints, tmp_path / "empty")
-    what, resume = one_round(epochs=4, sync_batch_norm=False), tmp_path / "resume"
+    what = one_round(epochs=4, sync_batch_norm=False, optimizer="adamw", learning_rate=0.001)
+    resume = tmp_path / "resume"
     monkeypatch.setattr(torchrun, "PROGRAM", (str(Path(__file__).with_name("killed_rank.py")), "1", "10", "run"))
     with pytest.raises(KilledError, match="SIGKILL"):
         train_on_two(what, tiny_dataset, empty, tmp_path, resume)
