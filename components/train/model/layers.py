@@ -6,7 +6,7 @@ once and weighs that much in the batch statistics, which leaves function and gra
 
 What an activation function made is not kept for the backward pass but made again from the batch norm's input, and
 that input too where one projection makes it (Chen et al. 2016, "Training deep nets with sublinear memory cost", with
-the cheapest of operations): less than half the memory.
+the cheapest of operations): less than half the memory. Small activations are kept: there it is time that is scarce.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+
+KEPT = 2**20
+"""Numbers of a layer's input; below it the backward pass keeps what it needs."""
 
 
 class Pointwise(nn.Conv2d):
@@ -85,7 +89,7 @@ class BatchNorm(nn.BatchNorm2d):
         added: Tensor | None = None,
         added_norm: BatchNorm | None = None,
     ) -> Tensor:
-        """Return ``apply(relu(norm(before(x)) + added_norm(added)))``, keeping of it only ``x`` and ``added``.
+        """Return ``apply(relu(norm(before(x)) + added_norm(added)))``, keeping of large ones only ``x`` and ``added``.
 
         Without ``before`` and ``added_norm`` these two are taken as they are.
         """
@@ -111,7 +115,7 @@ class BatchNorm(nn.BatchNorm2d):
                 out += added
             return apply(out.relu_())
 
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or x.numel() < KEPT:
             return run(x, added)
         # Recomputation draws no random numbers, so the generator's state need not be kept.
         return checkpoint(run, x, added, use_reentrant=False, preserve_rng_state=False)

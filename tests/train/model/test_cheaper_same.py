@@ -17,6 +17,7 @@ from train_helpers import experiment
 from components.contracts.config import ModelConfig, TrainConfig
 from components.train.core import _build_trainer
 from components.train.distributed.process_group import ProcessGroup, default_device
+from components.train.model import layers
 from components.train.model.folding import fold
 from components.train.model.layers import BatchNorm
 from components.train.model.recogniser import Recogniser
@@ -26,6 +27,12 @@ from components.train.training.loop import Tally
 
 JOINTS, PERSONS, CLASSES = 20, 2, 6
 MASK = (torch.arange(CLASSES * JOINTS).view(CLASSES, JOINTS) % 3 == 0).float()
+
+
+@pytest.fixture(autouse=True)
+def _made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what is as small as here."""
+    monkeypatch.setattr(layers, "KEPT", 0)
 
 
 def recogniser(stem: str = "embedding", persons: int = PERSONS, **model: object) -> Recogniser:
@@ -127,6 +134,13 @@ def test_checkpointed_blocks_train_alike() -> None:
     network.tune(TrainConfig(epochs=1, activation_checkpointing=True))
     x, present = clips()
     same(results(network, x, present), results(recogniser(), x, present))
+
+
+def test_kept_activations_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, present = clips()
+    made_again = results(recogniser(), x, present)
+    monkeypatch.setattr(layers, "KEPT", 2**60)
+    same(results(recogniser(), x, present), made_again)
 
 
 def test_blocks_traced_by_the_compiler_train_alike() -> None:
