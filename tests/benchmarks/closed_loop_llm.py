@@ -16,7 +16,7 @@ from components.contracts import constraints
 from components.contracts.config import AgentConfig
 from components.contracts.errors import InputError
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "agent"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "agent" / "llm"))
 import local_llm_server
 
 SMALL = "small"
