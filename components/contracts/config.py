@@ -28,6 +28,7 @@ Stream = Literal["j", "b", "k", "jm", "bm", "km"]
 
 
 SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"width": 32, "blocks": 3, "inflate_at": (1,), "temporal": ("3x1", "3x2", "max3", "1x1")},
     "small": {"width": 32, "blocks": 5, "inflate_at": (2, 4)},
     "medium": {"width": 48, "blocks": 4, "inflate_at": (2,), "temporal": ("3x1", "3x2", "max3", "1x1")},
     "published": {},
@@ -38,7 +39,7 @@ SIZES: dict[str, dict[str, Any]] = {
 class ModelConfig(Section):
     """The recogniser's shape; the defaults are the published network for NTU RGB+D.
 
-    ``size`` names a network, see ``SIZES``: ``small`` and ``medium`` train on a laptop. Other keys given beside it
+    ``size`` names a network, see ``SIZES``: all but ``published`` train on a laptop. Other keys given beside it
     count before what it stands for.
 
     ``blocks`` spatio-temporal blocks; the width doubles and the frames halve at each block of
@@ -47,7 +48,7 @@ class ModelConfig(Section):
     ``components.train.model.initial``.
     """
 
-    size: Literal["small", "medium", "published"] = "published"
+    size: Literal["tiny", "small", "medium", "published"] = "published"
     stem: Literal["embedding", "plain"] = "embedding"
     width: Positive = 96
     blocks: Positive = 9

@@ -226,4 +226,4 @@ class TestModelSizes:
             assert shipped.model_dump(exclude={"size"}) == named.model_dump(exclude={"size"})
 
     def test_an_unknown_size(self) -> None:
-        assert "model.size: Input should be 'small', 'medium' or 'published'" in refusal(model={"size": "large"})
+        assert "model.size: Input should be 'tiny', 'small', 'medium' or 'published'" in refusal(model={"size": "large"})

@@ -256,7 +256,7 @@ def _training(found: Holdings, made: Draft) -> None:
     size = min(wanted, fitting[-1] if fitting else "small", key=list(SIZES).index)
     made.seconds = seconds[size]
     made.model = {"size": size}
-    made.why["size"] = f"small, medium or published; for {number} training samples on {made.cores} cores: " + ", ".join(
+    made.why["size"] = f"{', '.join(SIZES)}; for {number} training samples on {made.cores} cores: " + ", ".join(
         f"{name} about {duration(seconds[name])}" for name in SIZES
     )
     made.train = _recipe(found, made, epochs, batch, clip)
