@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.contracts.metrics import Interval
+from components.contracts.metric_parts import Interval
 
 NO_VALUE = "–"
 _MINUS = "−"

@@ -220,10 +220,12 @@ class TestModelSizes:
         assert parse_section(type(small), small.to_json()) == small
 
     def test_the_reduced_networks_are_those_of_the_shipped_experiments(self, repository: Path) -> None:
-        for name, size in (("demo", "small"), ("nw_ucla_quick", "medium")):
+        for name, size in (("demo", "small"), ("nw_ucla_quick", "tiny")):
             shipped = load_experiment(repository / "pipelines" / "configs" / f"{name}.yaml").model
             named = parse(model={"size": size}).model
             assert shipped.model_dump(exclude={"size"}) == named.model_dump(exclude={"size"})
 
     def test_an_unknown_size(self) -> None:
-        assert "model.size: Input should be 'tiny', 'small', 'medium' or 'published'" in refusal(model={"size": "large"})
+        assert "model.size: Input should be 'tiny', 'small', 'medium' or 'published'" in refusal(
+            model={"size": "large"}
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.contracts.metrics import Interval
+from components.contracts.metric_parts import Interval
 from components.contracts.scores import Scores
 from components.evaluate.inputs import Inputs, Key
 from components.evaluate.measures.statistics import rise_difference

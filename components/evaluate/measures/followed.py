@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.contracts.constraints import ClassConstraint
-from components.contracts.metrics import Followed, FollowedClass, FollowedEvidence, FollowedRecall
+from components.contracts.loop_metrics import Followed, FollowedClass, FollowedEvidence, FollowedRecall
 from components.evaluate.inputs import Inputs, Key
 from components.evaluate.measures.effect import Flags, around, recall_effect
 from components.evaluate.measures.guidance import agreement, measured_joints

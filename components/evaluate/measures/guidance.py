@@ -9,7 +9,7 @@ import numpy as np
 
 from components.contracts.accuracy import Counts, confusion_matrix
 from components.contracts.constraints import ClassConstraint, Constraints
-from components.contracts.metrics import Said, SaidOfClass
+from components.contracts.loop_metrics import Said, SaidOfClass
 from components.contracts.skeleton import load_layout
 from components.evaluate.inputs import Inputs
 

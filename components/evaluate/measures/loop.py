@@ -16,7 +16,16 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from components.contracts.accuracy import Counts, confusion_matrix
-from components.contracts.metrics import ClassEffect, Loop, LoopRound, MovingPair, PairEffect, Said, Step, StreamStep
+from components.contracts.loop_metrics import (
+    ClassEffect,
+    Loop,
+    LoopRound,
+    MovingPair,
+    PairEffect,
+    Said,
+    Step,
+    StreamStep,
+)
 from components.contracts.scores import Scores
 from components.evaluate.inputs import Inputs, Key
 from components.evaluate.measures.effect import Flags, around, recall_effect

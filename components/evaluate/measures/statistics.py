@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, norm
 
-from components.contracts.metrics import Interval, Paired
+from components.contracts.metric_parts import Interval, Paired
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -10,7 +10,8 @@ import numpy as np
 
 from components.contracts import accuracy
 from components.contracts.config import EvaluateStage
-from components.contracts.metrics import ClassRow, EnsembleRow, Interval, LastRow, Paired, StreamRow
+from components.contracts.metric_parts import Interval, Paired
+from components.contracts.metrics import ClassRow, EnsembleRow, LastRow, StreamRow
 from components.contracts.scores import Scores
 from components.contracts.skeleton import STREAM_NAMES
 from components.evaluate.inputs import Inputs

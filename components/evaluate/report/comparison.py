@@ -11,7 +11,8 @@ import numpy.typing as npt
 from components.contracts import report
 from components.contracts.artifact import MANIFEST
 from components.contracts.errors import InputError
-from components.contracts.metrics import Metrics, Paired
+from components.contracts.metric_parts import Paired
+from components.contracts.metrics import Metrics
 from components.contracts.report import PREDICTIONS, Predictions
 from components.evaluate.measures.statistics import holm, paired
 from components.evaluate.report.story import SIGNIFICANT

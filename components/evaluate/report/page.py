@@ -17,7 +17,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from components.contracts.config import EvaluateStage, TrainStage
-from components.contracts.metrics import EnsembleRow, Metrics, Said, SaidOfClass, StreamRow
+from components.contracts.loop_metrics import Said, SaidOfClass
+from components.contracts.metrics import EnsembleRow, Metrics, StreamRow
 from components.contracts.skeleton import STREAM_NAMES
 from components.evaluate import wording
 from components.evaluate.inputs import Inputs

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.contracts.metrics import Gain, Interval, Metrics
+from components.contracts.metric_parts import Interval
+from components.contracts.metrics import Gain, Metrics
 from components.contracts.skeleton import STREAM_NAMES, STREAMS
 from components.evaluate.report.doubts import accepted, grave, in_one_line
 from components.evaluate.wording import (

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-
 KEPT = 2**20
 """Numbers of a layer's input; below it the backward pass keeps what it needs."""
 
