@@ -12,7 +12,9 @@ from made_runs import Run, experiment, history, make_run, numbers, typed, write_
 
 from components.contracts import dataset, report
 from components.contracts.errors import InputError
-from components.contracts.metrics import Baseline, GroupErrors, Interval, Metrics, Paired, Said
+from components.contracts.loop_metrics import Said
+from components.contracts.metric_parts import Interval, Paired
+from components.contracts.metrics import Baseline, GroupErrors, Metrics
 from components.contracts.scores import Scores
 from components.contracts.scores import open as open_scores
 from components.contracts.scores import write as write_scores

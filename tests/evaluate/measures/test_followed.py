@@ -14,7 +14,8 @@ import pytest
 from made_runs import Run, experiment, make_run, numbers, typed
 
 from components.contracts import confusion, report
-from components.contracts.metrics import Followed, LoopRound, Metrics
+from components.contracts.loop_metrics import Followed, LoopRound
+from components.contracts.metrics import Metrics
 from components.contracts.scores import open as open_scores
 from components.evaluate.core import evaluate
 from components.evaluate.report.story import followed_in_words, story
