@@ -31,6 +31,8 @@ TEST_SHARE = 0.25
 IMAGES = ((256, 340), (480, 640), (480, 854), (720, 1280), (1080, 1920), (2160, 3840))
 """Usual images, (height, width); turned ones are tried too."""
 FRAMES = (16, 64)
+MOST_SAMPLES = {"tiny": 1000, "small": 3000, "medium": 10_000}
+"""Training samples of which a network of a size learns more than the next larger one does in the same time."""
 LONGEST = 3600.0
 """Seconds; of a network that takes longer the next smaller one is taken."""
 EPOCHS = (12, 150)
@@ -251,9 +253,9 @@ def _training(found: Holdings, made: Draft) -> None:
     made.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
     batch = 16 if number >= 200 else 8
     seconds = {size: seconds_of(size, epochs, number, batch, positions, made.cores) for size in SIZES}
-    wanted = "small" if number < 1000 else "medium" if number < 10_000 else "published"
+    wanted = next((size for size, most in MOST_SAMPLES.items() if number < most), "published")
     fitting = [size for size in SIZES if seconds[size] <= LONGEST]
-    size = min(wanted, fitting[-1] if fitting else "small", key=list(SIZES).index)
+    size = min(wanted, fitting[-1] if fitting else "tiny", key=list(SIZES).index)
     made.seconds = seconds[size]
     made.model = {"size": size}
     made.why["size"] = f"{', '.join(SIZES)}; for {number} training samples on {made.cores} cores: " + ", ".join(

@@ -79,7 +79,7 @@ def test_given_splits_are_protocols(tmp_path: Path) -> None:
     made, text, _ = init(tmp_path, three_d(tmp_path, "ntu25"))
     assert made.name == "my_data" and made.data.protocols["given"].train == "train" and not made.data.splits
     assert made.data.classes == ("class 0", "class 1", "class 2") and "the input names none" in text
-    assert made.model.size == "small" and made.model.width == 32 and "make run takes about " in text
+    assert made.model.size == "tiny" and made.model.width == 32 and "make run takes about " in text
     assert packed(tmp_path, tmp_path / "My Data.pkl", made).layout.name == "ntu25"
 
 
