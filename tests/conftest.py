@@ -16,11 +16,14 @@ from pathlib import Path
 import leftovers
 import pytest
 import watchdog
+from hypothesis import settings
 
 from components.runtime.logs import LOGGER
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+settings.register_profile("no deadline", deadline=None)  # Hypothesis' 200 ms judge the machine, which may be busy
+settings.load_profile("no deadline")
 
 
 def _directory(path: Path, what: str) -> Path:

@@ -56,7 +56,7 @@ def address(container: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 
 
 def wait_for(address: str, process: subprocess.Popen[bytes]) -> str:
-    for _ in range(300):
+    for _ in range(900):
         if process.poll() is not None:
             pytest.fail(f"the service ended: {process.stderr.read().decode() if process.stderr else ''}")
         try:
@@ -65,7 +65,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes]) -> str:
             time.sleep(0.1)
         else:
             return address
-    pytest.fail("the service did not start within half a minute")
+    pytest.fail("the service did not start within a minute and a half")
 
 
 def test_probes_answer(container: dict[str, Any], address: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from agent_helpers import NW_UCLA, Endpoint, Scene, completion, failure, good
@@ -166,8 +167,11 @@ def test_a_job_that_is_forgotten_again_and_again_has_a_deadline(scene: Scene, mo
         posted += 1
         return RoundStatus(id="0" * 64, state="queued").model_dump_json().encode()
 
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr("components.agent.service.client.time", clock)
     monkeypatch.setattr(ServiceClient, "_send", forgetful)
-    client = ServiceClient("http://service", poll_s=0.001, deadline_s=0.1)
+    client = ServiceClient("http://service", poll_s=1.0, deadline_s=10.0)
     with pytest.raises(UnavailableError, match=r"job 000000000000 was not done within 0\.0 hours"):
         client.run_round(Round(scene.stage()), scene.root / "c")
     assert posted > 1

@@ -14,10 +14,15 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip all with one reason where they were not asked for, or where there is no cluster to run on."""
+    """Skip all with one reason where they were not asked for, or where there is no cluster to run on.
+
+    They stay in the order of their file, whatever that of other tests is: each goes on where those before it ended.
+    """
     ours = [item for item in items if HERE in item.path.parents]
     if not ours:
         return
+    ours.sort(key=lambda item: item.location[:2])
+    items[:] = [item for item in items if HERE not in item.path.parents] + ours
     asked = config.getoption("-m") == "cluster"
     reason = why_not() if asked else "runs on a cluster, and changes it: make test-cluster"
     for item in ours:

@@ -194,11 +194,11 @@ def reports(root: Path) -> list[Path]:
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         if condition():
             return
         time.sleep(0.1)
-    pytest.fail(f"a minute passed before {what}")
+    pytest.fail(f"five minutes passed before {what}")
 
 
 def processes_below(root: Path) -> list[psutil.Process]:

@@ -169,6 +169,10 @@ class SwiftServer:
                 "log_level": "ERROR",
                 "log_address": "/nonexistent",
                 "disable_fallocate": "true",
+                # On a busy machine too an object that was put is listed: nothing here makes up for a late update.
+                "container_update_timeout": 60,
+                "node_timeout": 60,
+                "conn_timeout": 60,
                 "user": subprocess.check_output(["id", "-un"], text=True).strip(),
             }
         }
