@@ -31,14 +31,19 @@ def text_of(made: Draft, found: Holdings, source: str) -> str:
         f"name: {slug(source)}",
         "seed: 0",
         f"rounds: {ROUNDS}",
-        "# j: joints, b: bones; jm and bm: their motion",
-        "streams: [j, b]",
+        *_streams(made),
     ]
     lines += ["", "data:", *_section(made.data, made.why)]
     lines += ["", "model:", *_section(made.model, made.why)]
     lines += ["", "train:", *_section(made.train, made.why)]
     lines += ["", *_comment(_AGENT), "agent: {provider: offline}"]
     return "\n".join(lines) + "\n"
+
+
+def _streams(made: Draft) -> list[str]:
+    if made.data["max_persons"] > 1:
+        return ["# j: joints, jm: their motion; bones do not know how far persons are apart", "streams: [j, jm]"]
+    return ["# j: joints, b: bones; jm and bm: their motion", "streams: [j, b]"]
 
 
 _AGENT = (
