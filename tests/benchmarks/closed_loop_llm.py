@@ -76,6 +76,8 @@ def account(arm: str, agent: AgentConfig, tallies: Sequence[dict[str, int]], mem
     """
     total = Counter({key: sum(counts[key] for counts in tallies) for key in ("asked", "answered", "repaired", "kept")})
     llm = agent.provider == OPENAI
+    if not llm and agent.priors is None:
+        return f"{arm}: nobody was asked; the joints are those that separate classes in the training data"
     who = f"{agent.model} at {agent.base_url or 'the hosted endpoint'}" if llm else "the written priors"
     line = (
         f"{arm}: {who} answered {total['answered']} of {total['asked']} classes asked about "
