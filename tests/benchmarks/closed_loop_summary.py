@@ -113,8 +113,10 @@ def print_summary(title: str, summary: Mapping[str, Any]) -> None:
 
 def main(studies: Annotated[list[Path], typer.Argument(help="Folders of studies, one data set each.")]) -> None:
     """Print the effects of several studies side by side, and pooled."""
-    documents = [json.loads((folder / "study.json").read_text()) for folder in studies]
-    summaries = [document["summary"]["all"] for document in documents]
+    if lacking := [folder for folder in studies if not (folder / "study.json").exists()]:
+        Console(stderr=True).print(f"error: {lacking[0]}: holds no study.json: make bench-loop writes one at its end")
+        raise typer.Exit(2)
+    summaries = [json.loads((folder / "study.json").read_text())["summary"]["all"] for folder in studies]
     together = pooled(summaries)
     table = Table(title="points of test top-1 ± half the 95 % interval", title_justify="left")
     for column in ("", *(folder.name for folder in studies), "pooled"):

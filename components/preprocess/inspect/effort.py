@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.contracts.config import ModelConfig
 
 SECONDS = 1.5e-9
-"""Of two cores per sample, epoch and unit (see ``_units``): measured on nw_ucla_quick.yaml and sbu.yaml."""
+"""Of two cores per sample, epoch and unit (see ``_units``): measured with the medium and the small network."""
 STREAMS, ROUNDS = 2, 2
 TASKS = 3 + STREAMS * (2 * ROUNDS - 1)
 """Of a run: preprocess, prior and evaluate, and for every stream its rounds of training and the agent between them."""
