@@ -48,10 +48,11 @@ def test_a_seed_counts_when_all_its_folds_are_there() -> None:
     assert summary["seeds"] == [0, 1] and summary["differences"]["data - none"]["half_width"] == 0
 
 
-@given(
-    st.lists(st.lists(st.floats(-9, 9), min_size=3, max_size=9), min_size=1, max_size=3),
-    st.floats(-3, 3),
-)
+HUNDREDTHS = st.integers(-900, 900).map(lambda number: number / 100)
+"""Points, as a study has them."""
+
+
+@given(st.lists(st.lists(HUNDREDTHS, min_size=3, max_size=9), min_size=1, max_size=3), HUNDREDTHS)
 def test_a_pooled_effect_is_the_mean_of_those_of_the_data_sets(parts: list[list[float]], shift: float) -> None:
     together = closed_loop_summary.pooled([study(part) for part in parts])["data - none"]
     assert together["mean"] == pytest.approx(np.mean([np.mean(part) for part in parts]), abs=0.01)

@@ -57,7 +57,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _effect(differences: Sequence[float]) -> dict[str, Any]:
-    return {**spread(differences), "half_width": _rounded(_half_width([differences]))}
+    return {**spread(differences), "half_width": _rounded(half_width([differences]))}
 
 
 def pooled(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -70,11 +70,11 @@ def pooled(summaries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         parts = [one["differences"][name]["per_seed"] for one in summaries if name in one["differences"]]
         if len(parts) == len(summaries) and all(parts):
             effect = round(mean(map(mean, parts)), 2)
-            found[name] = {"mean": effect, "half_width": _rounded(_half_width(parts)), "per_seed": parts}
+            found[name] = {"mean": effect, "half_width": _rounded(half_width(parts)), "per_seed": parts}
     return found
 
 
-def _half_width(parts: Sequence[Sequence[float]]) -> float:
+def half_width(parts: Sequence[Sequence[float]]) -> float:
     """Return half the 95 % interval of the mean of the means of independent samples; infinite for single values."""
     if any(len(part) < 2 for part in parts):
         return math.inf
@@ -82,7 +82,7 @@ def _half_width(parts: Sequence[Sequence[float]]) -> float:
     total = sum(squares)
     if total == 0:
         return 0.0
-    freedom = total**2 / sum(square**2 / (len(part) - 1) for square, part in zip(squares, parts, strict=True))
+    freedom = 1 / sum((square / total) ** 2 / (len(part) - 1) for square, part in zip(squares, parts, strict=True))
     return float(stats.t.ppf(0.975, freedom)) * math.sqrt(total) / len(parts)
 
 

@@ -14,16 +14,16 @@ Finished cells are kept below ``--output``, and an interrupted one goes on from 
 from __future__ import annotations
 
 import json
-import math
 import re
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Annotated, Any
 
 import numpy as np
 import typer
+from closed_loop_summary import half_width
 from rich.console import Console
 from rich.table import Table
 
@@ -39,8 +39,6 @@ from components.train.round import Round
 from components.train.training.saves import SavePlace
 
 BASE = "as it is"
-_TWO_SIDED_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 11: 2.20, 14: 2.14}
-"""Student's t by degrees of freedom; the next lower one stands for those between, which is the wider interval."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +107,6 @@ def run_cell(cell: Cell, experiment: Experiment, packed: Path, stream: str, outp
     return top1
 
 
-def interval(differences: list[float]) -> float:
-    """Return half the width of the mean's 95 % interval; infinite for one value."""
-    freedom = len(differences) - 1
-    if freedom < 1:
-        return math.inf
-    quantile = _TWO_SIDED_95[max(known for known in _TWO_SIDED_95 if known <= freedom)]
-    return quantile * stdev(differences) / math.sqrt(len(differences))
-
-
 def main(
     data: Annotated[Path, typer.Argument(help="`dataset` artifact.")],
     config: Annotated[Path, typer.Option(help="Experiment that the changes start from.")],
@@ -148,7 +137,7 @@ def main(
     table = Table("change", "top-1", "difference", "95 %")
     for name, values in found.items():
         apart = [100 * (value - base) for value, base in zip(values, found[BASE], strict=True)]
-        shown = ("", "") if name == BASE else (f"{mean(apart):+.1f}", f"± {interval(apart):.1f}")
+        shown = ("", "") if name == BASE else (f"{mean(apart):+.1f}", f"± {half_width([apart]):.1f}")
         table.add_row(name, f"{100 * float(np.mean(values)):.1f} %", *shown)
     Console().print(table)
 
