@@ -32,7 +32,7 @@ IMAGES = ((256, 340), (480, 640), (480, 854), (720, 1280), (1080, 1920), (2160, 
 """Usual images, (height, width); turned ones are tried too."""
 FRAMES = (16, 64)
 MOST_SAMPLES = {"tiny": 1000, "small": 3000, "medium": 10_000}
-"""Training samples of which a network of a size learns more than the next larger one does in the same time."""
+"""Training samples up to which a network of a size is taken: tiny was ahead of medium with 600; the rest is judged."""
 LONGEST = 3600.0
 """Seconds; of a network that takes longer the next smaller one is taken."""
 EPOCHS = (12, 150)
@@ -266,7 +266,7 @@ def _training(found: Holdings, made: Draft) -> None:
 
 
 def _recipe(found: Holdings, made: Draft, epochs: int, batch: int, clip: int) -> dict[str, Any]:
-    """Return what won on small data sets (README, How good it is): AdamW, and bodies mirrored where that is allowed."""
+    """Return what did best on small data sets (README, Accuracy): AdamW; bodies are mirrored where that is allowed."""
     counts = Counter(found.labels.values())
     turned = {} if is_flat(found) else {"rotation": TURNED if isinstance(made.data["align"], str) else 0.3}
     return {
@@ -294,7 +294,7 @@ def _flip(found: Holdings, made: Draft) -> dict[str, float]:
     if sided or not found.classes:
         becomes = f"{sided!r} does" if sided else "'wave left' would"
         made.why["augmentation"] = (
-            f"no flip: it would help, but not if a class becomes another in the mirror, as {becomes}"
+            f"no flip: it may help, but not if a class becomes another in the mirror, as {becomes}"
         )
         return {}
     if not made.data["align"] and up_axis(found.glimpses, load_layout(made.data["layout"])) in ("+x", "-x"):
