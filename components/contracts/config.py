@@ -91,13 +91,16 @@ class Augmentation(Section):
 
     ``scale``: largest relative change of size; ``flip``: probability of a ``flip_kind``, where ``mirror`` swaps
     left and right joints and reflects x, ``swap`` only swaps the joints, as the reference does in 3d (QUIRKS 20);
-    ``part_drop``: probability of zeroing one limb; ``crop``: smallest share of the sequence kept.
+    ``person_swap``: probability of the first two persons' changing places, the second one's centre and front being
+    normalised as the first one's were; ``part_drop``: probability of zeroing one limb; ``crop``: smallest share of
+    the sequence kept.
     """
 
     rotation: Angle | tuple[Angle, Angle, Angle] = 0.0
     scale: Fraction = 0.0
     flip: Fraction = 0.0
     flip_kind: Literal["mirror", "swap"] = "mirror"
+    person_swap: Fraction = 0.0
     part_drop: Fraction = 0.0
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -131,6 +134,9 @@ class TrainConfig(Section):
 
     ``batch`` is that of all processes together. With ``sync_batch_norm`` they train as one process would; without
     it each normalises with its own share of the batch, which says less the smaller that is, and saves messages.
+    With ``precise_batch_norm`` the statistics that tests normalise with are measured anew before each (Wu and Johnson
+    2021): the moving averages lag behind the weights while the learning rate is high, so that rounds before the last
+    look worse than they are.
 
     ``precision``: ``bf16`` multiplies matrices in bfloat16 (for GPUs; slow on most CPUs); ``compile``: by
     ``torch.compile``; ``activation_checkpointing``: keep only the blocks' inputs for the backward pass, which
@@ -162,6 +168,7 @@ class TrainConfig(Section):
     keep_last: Positive = 2
     held_out: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     sync_batch_norm: bool = True
+    precise_batch_norm: bool = False
 
     @model_validator(mode="after")
     def _one_way_to_recompute(self) -> TrainConfig:
@@ -260,6 +267,8 @@ class Experiment(Section):
             raise ValueError(f"rounds: found {self.rounds}, expected at most train.epochs ({train.epochs})")
         if train.augmentation.rotation and self.data.dimensions != "3d":
             raise ValueError("train.augmentation.rotation needs data.dimensions '3d'")
+        if train.augmentation.person_swap and self.data.max_persons < 2:
+            raise ValueError("train.augmentation.person_swap needs data.max_persons 2 or more, found 1")
         if train.held_out != self.train.held_out:
             raise ValueError(f"held_out: found {train.held_out}, expected that of all streams ({self.train.held_out})")
 

@@ -192,7 +192,10 @@ class _RoundRun:
         with self._watch() as seen:
             for epoch in range(self.progress.epoch + 1, self.epochs.stop + 1):
                 record, confused = trainer.epoch(epoch, self.number, seen.step)
-                if config.evaluate_every and epoch % config.evaluate_every == 0:
+                tested = config.evaluate_every and epoch % config.evaluate_every == 0
+                if config.precise_batch_norm and (tested or epoch == self.epochs.stop):
+                    trainer.settle_batch_norm(epoch)
+                if tested:
                     record = record.model_copy(update={"test_top1": self._score_test(clips=1).top1})
                 self.progress.add(record, lambda: model_arrays(trainer.model))
                 seen.epoch(record)

@@ -39,8 +39,8 @@ def test_two_rounds_under_one_constraint_are_one_run(
 
 
 def test_two_rounds_are_one_run_with_adamw_too(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
-    """Both moments and the number of steps go from round to round."""
-    what = experiment(optimizer="adamw", learning_rate=0.001, weight_decay=0.05)
+    """Both moments and the number of steps go from round to round; a test between them changes nothing."""
+    what = experiment(optimizer="adamw", learning_rate=0.001, weight_decay=0.05, precise_batch_norm=True)
     one_round = what.model_copy(update={"rounds": 1})
     whole = run(one_round, tiny_dataset, tiny_constraints, tmp_path / "whole")
     first = run(what, tiny_dataset, tiny_constraints, tmp_path / "1")
@@ -51,6 +51,29 @@ def test_two_rounds_are_one_run_with_adamw_too(tiny_dataset: Path, tiny_constrai
     assert {int(array) for name, array in remembered.optimiser.items() if name.startswith("step/")} == {
         remembered.state.step
     }
+
+
+def test_precise_batch_norm_tests_the_weights_as_they_are(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
+) -> None:
+    """Motion is small, and moving averages that began at a variance of 1 are far above it for many steps."""
+    top1, weights = {}, {}
+    for precise in (False, True):
+        settings = {"optimizer": "adamw", "learning_rate": 0.02, "mix": False, "precise_batch_norm": precise}
+        made = run(
+            experiment(epochs=40, batch=6, **settings),
+            tiny_dataset,
+            tiny_constraints,
+            tmp_path / str(precise),
+            stream="jm",
+        )
+        top1[precise] = scores.open(made.scores).top1
+        model = checkpoint.open(made.checkpoint).model
+        weights[precise] = {name: array for name, array in model.items() if "running" not in name}
+    assert weights[True].keys() == weights[False].keys()
+    for name, array in weights[True].items():
+        np.testing.assert_array_equal(array, weights[False][name], err_msg=name)
+    assert top1[True] > 0.8 > top1[False] + 0.3
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes(

@@ -19,6 +19,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 KEPT = 2**20
@@ -228,3 +229,31 @@ def _statistics_frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.recording = True
+
+
+@contextmanager
+def measured_statistics(module: nn.Module) -> Iterator[Callable[[], None]]:
+    """Within it all batch norms take each batch's statistics alone; after it they have the mean over those measured.
+
+    What it gives is to be called after every forward pass in training mode, at least once.
+    """
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    buffers = [cast(Tensor, buffer) for norm in norms for buffer in (norm.running_mean, norm.running_var)]
+    sums, measured = [torch.zeros_like(buffer) for buffer in buffers], 0
+
+    def measure() -> None:
+        nonlocal measured
+        measured += 1
+        for total, buffer in zip(sums, buffers, strict=True):
+            total += buffer
+
+    before = [(norm, norm.momentum, cast(Tensor, norm.num_batches_tracked).clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    yield measure
+    for norm, momentum, tracked in before:
+        norm.momentum = momentum
+        # As without this: it counts the batches that were learnt from.
+        cast(Tensor, norm.num_batches_tracked).copy_(tracked)
+    for total, buffer in zip(sums, buffers, strict=True):
+        buffer.copy_(total / measured)

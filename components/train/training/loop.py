@@ -19,9 +19,13 @@ from components.train.clips.features import training_features
 from components.train.clips.gather import ClipSource
 from components.train.clips.mix import draw_mix, mix
 from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup
+from components.train.model.layers import measured_statistics
 from components.train.model.losses import Losses, training_loss
 from components.train.model.recogniser import Output, Recogniser
 from components.train.training.schedule import learning_rate
+
+SETTLING_STEPS = 200
+"""The most batches that batch norm's statistics are measured on: a mean over more says the same."""
 
 
 def seed_of(seed: int, stream: str, purpose: str) -> int:
@@ -129,6 +133,22 @@ class Trainer:
             if stepped is not None:
                 stepped()
         return tally.record(epoch, round_number, rate), tally.confusion_matrix()
+
+    @torch.no_grad()
+    def settle_batch_norm(self, epoch: int) -> None:
+        """Set batch norm's running statistics to what the weights after ``epoch`` make of training clips.
+
+        While the learning rate is high the moving averages lag behind weights that have gone on, and a test then says
+        little of either. The mean over batches is that of "precise BN" (Wu and Johnson 2021, "Rethinking 'Batch' in
+        BatchNorm", section 3).
+        """
+        generator = torch.Generator().manual_seed(seed_of(self.stage.seed, self.stream, f"batch norm {epoch}"))
+        order = self.samples[torch.randperm(len(self.samples), generator=generator)]
+        self.model.train()
+        with measured_statistics(self.model) as measure:
+            for batch in order.tensor_split(self.steps_per_epoch)[:SETTLING_STEPS]:
+                self._forward(len(batch), self._training_clips(batch, generator), self.source.present(batch))
+                measure()
 
     def _step(self, batch: Tensor, generator: torch.Generator, tally: Tally) -> None:
         config = self.stage.train
