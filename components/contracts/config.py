@@ -91,16 +91,13 @@ class Augmentation(Section):
 
     ``scale``: largest relative change of size; ``flip``: probability of a ``flip_kind``, where ``mirror`` swaps
     left and right joints and reflects x, ``swap`` only swaps the joints, as the reference does in 3d (QUIRKS 20);
-    ``person_swap``: probability of the first two persons' changing places, the second one's centre and front being
-    normalised as the first one's were; ``part_drop``: probability of zeroing one limb; ``crop``: smallest share of
-    the sequence kept.
+    ``part_drop``: probability of zeroing one limb; ``crop``: smallest share of the sequence kept.
     """
 
     rotation: Angle | tuple[Angle, Angle, Angle] = 0.0
     scale: Fraction = 0.0
     flip: Fraction = 0.0
     flip_kind: Literal["mirror", "swap"] = "mirror"
-    person_swap: Fraction = 0.0
     part_drop: Fraction = 0.0
     crop: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -267,8 +264,6 @@ class Experiment(Section):
             raise ValueError(f"rounds: found {self.rounds}, expected at most train.epochs ({train.epochs})")
         if train.augmentation.rotation and self.data.dimensions != "3d":
             raise ValueError("train.augmentation.rotation needs data.dimensions '3d'")
-        if train.augmentation.person_swap and self.data.max_persons < 2:
-            raise ValueError("train.augmentation.person_swap needs data.max_persons 2 or more, found 1")
         if train.held_out != self.train.held_out:
             raise ValueError(f"held_out: found {train.held_out}, expected that of all streams ({self.train.held_out})")
 

@@ -86,10 +86,6 @@ def refusal(overrides: dict[str, Any] | None = None, **changes: Any) -> str:
              "stream_overrides": {"b": {"augmentation": {"rotation": 0.1}}}},
             "stream_overrides.b: train.augmentation.rotation needs data.dimensions '3d'",
         ),
-        (
-            {"data__max_persons": 1, "train__augmentation": {"person_swap": 0.5}},
-            "train.augmentation.person_swap needs data.max_persons 2 or more, found 1",
-        ),
     ],
 )  # fmt: skip
 def test_one_mistake_is_one_line(changes: dict[str, Any], expected: str) -> None:

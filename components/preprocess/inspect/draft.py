@@ -283,16 +283,8 @@ def _recipe(found: Holdings, made: Draft, epochs: int, batch: int, clip: int) ->
         "class_balance": max(counts.values()) > 2 * min(counts.values()),
         "mix": False,
         "test_clips": 2,
-        "augmentation": {"scale": 0.2, "crop": 0.8, **turned, **_flip(found, made), **_person_swap(made)},
+        "augmentation": {"scale": 0.2, "crop": 0.8, **turned, **_flip(found, made)},
     }
-
-
-def _person_swap(made: Draft) -> dict[str, float]:
-    if made.data["max_persons"] == 1:
-        return {}
-    why = "person_swap lets two persons change places: take it out if a class says which of them does what"
-    made.why["augmentation"] = "; ".join(filter(None, [made.why.get("augmentation"), why]))
-    return {"person_swap": 0.5}
 
 
 def _flip(found: Holdings, made: Draft) -> dict[str, float]:

@@ -16,15 +16,13 @@ class Draws:
     """The chance in augmentation, sample by sample; None where a change is not wanted.
 
     ``angles`` about x, y and z in radians ``[B, 3]``; ``factors`` of the channels ``[B, 3]``; ``flipped``
-    bool ``[B]``; ``kept`` 0/1 ``[B, V]``, 0 for the joints that are dropped; ``exchanged`` bool ``[B]``: the persons,
-    which is not for ``augment`` to do but for ``persons.Exchange``, before it.
+    bool ``[B]``; ``kept`` 0/1 ``[B, V]``, 0 for the joints that are dropped.
     """
 
     angles: Tensor | None = None
     factors: Tensor | None = None
     flipped: Tensor | None = None
     kept: Tensor | None = None
-    exchanged: Tensor | None = None
 
 
 def draw(batch: int, layout: Layout, config: Augmentation, generator: torch.Generator, *, three_d: bool) -> Draws:
@@ -33,7 +31,7 @@ def draw(batch: int, layout: Layout, config: Augmentation, generator: torch.Gene
     Args:
         three_d: whether channel 3 is a coordinate (else it is a score, which only dropping changes).
     """
-    angles = factors = flipped = kept = exchanged = None
+    angles = factors = flipped = kept = None
     if config.rotation and three_d:
         angles = (torch.rand(batch, 3, generator=generator) * 2 - 1) * torch.tensor(config.rotation)
     if config.scale:
@@ -44,9 +42,7 @@ def draw(batch: int, layout: Layout, config: Augmentation, generator: torch.Gene
         flipped = torch.rand(batch, generator=generator) < config.flip
     if config.part_drop:
         kept = _kept_joints(batch, layout, config.part_drop, generator)
-    if config.person_swap:
-        exchanged = torch.rand(batch, generator=generator) < config.person_swap
-    return Draws(angles, factors, flipped, kept, exchanged)
+    return Draws(angles, factors, flipped, kept)
 
 
 def augment(joints: Tensor, layout: Layout, draws: Draws, *, mirrored_x: Tensor | None = None) -> Tensor:

@@ -11,7 +11,6 @@ from components.contracts.errors import InputError
 from components.contracts.skeleton import Layout
 from components.train.clips.augment import augment, draw
 from components.train.clips.gather import ClipSource
-from components.train.clips.persons import Exchange
 from components.train.clips.sampling import Frames, test_frames, training_frames
 from components.train.clips.streams import stream_features
 
@@ -44,14 +43,9 @@ def training_features(
     joints = source.clips(samples, frames)
     draws = draw(len(samples), layout, config, generator, three_d=stage.data.dimensions == "3d")
     mirrored_x = source.widths[samples] if config.flip_kind == "mirror" else None
-    exchange = None
-    if draws.exchanged is not None:
-        exchange = Exchange.of(joints, layout, stage.data, draws.exchanged)
-        joints = exchange.apply(joints)
     later = None
     if stage.train.motion == "sequence" and stream.endswith("m"):
         following = source.clips(samples, frames.next(lengths))
-        following = following if exchange is None else exchange.apply(following)
         later = augment(following, layout, draws, mirrored_x=mirrored_x)
     return stream_features(augment(joints, layout, draws, mirrored_x=mirrored_x), layout, stream, later)
 

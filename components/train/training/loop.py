@@ -149,6 +149,9 @@ class Trainer:
             for batch in order.tensor_split(self.steps_per_epoch)[:SETTLING_STEPS]:
                 self._forward(len(batch), self._training_clips(batch, generator), self.source.present(batch))
                 measure()
+        for buffer in self.model.buffers():
+            # Without sync_batch_norm each process has measured its own shares.
+            self.group.broadcast(buffer)
 
     def _step(self, batch: Tensor, generator: torch.Generator, tally: Tally) -> None:
         config = self.stage.train

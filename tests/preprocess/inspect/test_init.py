@@ -143,18 +143,6 @@ def test_classes_without_names_are_not_mirrored(tmp_path: Path) -> None:
     assert made.train.augmentation.flip == 0 and "in the mirror" in text
 
 
-def test_two_persons_change_places_and_the_file_says_so(tmp_path: Path) -> None:
-    def with_a_second(record: dict[str, Any]) -> dict[str, Any]:
-        return {"keypoint": np.concatenate([record["keypoint"], record["keypoint"] + 1.0])}
-
-    alone, text, _ = init(tmp_path, three_d(tmp_path, "ntu25"))
-    assert alone.train.augmentation.person_swap == 0 and "person_swap" not in text
-    (tmp_path / "my.yaml").unlink()
-    both, text, _ = init(tmp_path, three_d(tmp_path, "ntu25", with_a_second))
-    assert both.data.max_persons == 2 and both.train.augmentation.person_swap == 0.5
-    assert "# no flip" in text and "take it out if a class says which of them does what" in text
-
-
 def folder(parent: Path) -> Path:
     (parent / "in").mkdir(exist_ok=True)
     return parent / "in"

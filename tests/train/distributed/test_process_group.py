@@ -21,10 +21,14 @@ def one_round(**train: object) -> Experiment:
     return experiment(rounds=1, **train)
 
 
-def test_two_processes_make_the_gradient_of_one(tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precise", [False, True])
+def test_two_processes_make_the_gradient_of_one(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, precise: bool
+) -> None:
     """Two steps with batches of 15, of which the processes have 8 and 7. After the first the momentum is the
     gradient; statistics of the batch norms, losses, confusion and scores are those of the whole batch too."""
-    what = one_round(epochs=1, batch=15, class_balance=True, learning_rate=0.001, held_out=0.3)
+    settings = {"class_balance": True, "held_out": 0.3, "precise_batch_norm": precise}
+    what = one_round(epochs=1, batch=15, learning_rate=0.001, **settings)
     two = train_on_two(what, tiny_dataset, tiny_constraints, tmp_path / "two")
     one = run(what, tiny_dataset, tiny_constraints, tmp_path / "one")
     for name in ("state.safetensors", "model.safetensors"):
