@@ -11,7 +11,7 @@ from components.evaluate.wording import counted, listed, p_value, percent, point
 
 _RISING = 0.02
 """Training accuracy that rose by this share over the last fifth of the epochs has not settled."""
-_LEARNT, _OVERFIT = 0.9, 0.25
+_LEARNT, _KNOWN, _OVERFIT = 0.9, 0.95, 0.25
 _FEW_IN_A_CLASS = 3
 
 
@@ -36,13 +36,22 @@ def _inert(metrics: Metrics) -> Iterator[tuple[str, str]]:
 
 
 def _baseline(metrics: Metrics) -> Iterator[tuple[str, str]]:
+    ends = [
+        records[-1].top1
+        for stream, records in metrics.history.items()
+        if records and not metrics.training[stream].imported
+    ]
+    # Who knows the training samples by heart is not short of training.
+    learnt = bool(ends) and min(ends) > _KNOWN
+    cause = "what it knows of its training samples does not carry over" if learnt else "it has learnt little"
+    then = "then at its views and subjects in training and test" if learnt else "then train longer"
     for one in metrics.baselines:
         if one.top1 >= metrics.headline.top1:
             yield (
                 "baseline",
                 f"{one.name} reaches {percent(one.top1)}, no less than this run ({percent(metrics.headline.top1)}): "
-                "the network has learnt little. Look at the data first (python -m components.preprocess inspect), "
-                "then train longer.",
+                f"the network is no better, {cause}. Look at the data first (python -m components.preprocess "
+                f"inspect), {then}.",
             )
 
 
@@ -55,7 +64,7 @@ def _training(metrics: Metrics) -> Iterator[tuple[str, str]]:
         ending = records[-1].top1
         if ending - tested > _OVERFIT:
             overfit.append(stream)
-        elif _rise(records) > _RISING:
+        elif ending <= _KNOWN and _rise(records) > _RISING:
             rising.append(stream)
         elif ending < _LEARNT:
             short.append(stream)

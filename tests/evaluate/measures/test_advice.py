@@ -51,10 +51,14 @@ class TestAdvice:
         assert kinds(metrics) == {}
 
     def test_still_rising(self, metrics: Metrics) -> None:
-        rising = [one.model_copy(update={"top1": 0.80 + 0.02 * one.epoch}) for one in history(2, 0)]
+        rising = [one.model_copy(update={"top1": 0.70 + 0.02 * one.epoch}) for one in history(2, 0)]
         found = kinds(metrics, history={"j": metrics.history["j"], "b": rising})
         assert found.keys() == {"train longer"}
         assert "(stream b): train longer, for example train.epochs=16" in found["train longer"]
+
+    def test_the_last_samples_of_those_that_are_known_are_no_reason(self, metrics: Metrics) -> None:
+        rising = [one.model_copy(update={"top1": 0.81 + 0.02 * one.epoch}) for one in history(2, 0)]
+        assert kinds(metrics, history={"j": metrics.history["j"], "b": rising}) == {}
 
     def test_settled_too_low(self, metrics: Metrics) -> None:
         low = [one.model_copy(update={"top1": 0.8}) for one in history(2, 0)]
@@ -96,7 +100,11 @@ class TestAdvice:
 
     def test_no_better_than_the_nearest_neighbour(self, metrics: Metrics) -> None:
         same = Baseline(name="1-nearest neighbour", top1=metrics.headline.top1, interval=SPAN)
-        assert "no less than this run" in kinds(metrics, baselines=[same])["baseline"]
+        text = kinds(metrics, baselines=[same])["baseline"]
+        assert "no less than this run" in text and "does not carry over" in text and "train longer" not in text
+        low = [one.model_copy(update={"top1": 0.8}) for one in history(2, 0)]
+        text = kinds(metrics, baselines=[same], history={"j": low})["baseline"]
+        assert "it has learnt little" in text and "train longer" in text
 
 
 @pytest.mark.parametrize(
