@@ -30,7 +30,7 @@ def recorded(golden: Path, variant: str) -> tuple[PlainRecogniser, dict[str, Ten
 
 
 def close(found: Tensor, expected: Tensor, atol: float = 1e-5) -> None:
-    torch.testing.assert_close(found.detach(), expected, rtol=1e-4, atol=atol)
+    torch.testing.assert_close(found.detach().to(expected.dtype), expected, rtol=1e-4, atol=atol)
 
 
 @pytest.mark.parametrize("variant", STEMS)
@@ -45,8 +45,9 @@ def test_evaluation(golden_dir: Path, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", STEMS)
 def test_training_and_every_gradient(golden_dir: Path, variant: str) -> None:
+    """In double precision: some sums of what mostly cancels depend on processor and threads in single precision."""
     model, arrays = recorded(golden_dir, variant)
-    logits, constraint, alignment = model.train()(arrays["input"])
+    logits, constraint, alignment = model.double().train()(arrays["input"].double())
     close(logits, arrays["train_cls_score"])
     close(constraint, arrays["train_x_1"], atol=5e-5)
     close(alignment, arrays["train_x_2"], atol=5e-5)
@@ -65,7 +66,7 @@ def test_training_and_every_gradient(golden_dir: Path, variant: str) -> None:
         gradient = parameters[name].grad
         assert gradient is not None
         norm = float(gradient.norm())
-        # Two scalars per block sum up what mostly cancels; in double precision they are as far from the record.
+        # Two scalars per block are such sums, and the record is one of single precision.
         rel = 0.2 if name.endswith((".alpha", ".beta")) else 1e-2
         assert norm == pytest.approx(expected, rel=rel, abs=1e-4), name
         deviations.append(abs(norm - expected) / max(norm, 1e-3))
