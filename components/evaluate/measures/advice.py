@@ -12,6 +12,7 @@ from components.evaluate.wording import counted, listed, p_value, percent, point
 _RISING = 0.02
 """Training accuracy that rose by this share over the last fifth of the epochs has not settled."""
 _LEARNT, _KNOWN, _OVERFIT = 0.9, 0.95, 0.25
+"""Training accuracies that are enough, and with which rising is no reason to go on; and a gap to the test split."""
 _FEW_IN_A_CLASS = 3
 
 
@@ -36,13 +37,8 @@ def _inert(metrics: Metrics) -> Iterator[tuple[str, str]]:
 
 
 def _baseline(metrics: Metrics) -> Iterator[tuple[str, str]]:
-    ends = [
-        records[-1].top1
-        for stream, records in metrics.history.items()
-        if records and not metrics.training[stream].imported
-    ]
-    # Who knows the training samples by heart is not short of training.
-    learnt = bool(ends) and min(ends) > _KNOWN
+    ends = [records[-1].top1 for records in _trained(metrics).values()]
+    learnt = bool(ends) and min(ends) >= _LEARNT
     cause = "what it knows of its training samples does not carry over" if learnt else "it has learnt little"
     then = "then at its views and subjects in training and test" if learnt else "then train longer"
     for one in metrics.baselines:
@@ -57,9 +53,7 @@ def _baseline(metrics: Metrics) -> Iterator[tuple[str, str]]:
 
 def _training(metrics: Metrics) -> Iterator[tuple[str, str]]:
     rising, short, overfit = [], [], []
-    for stream, records in metrics.history.items():
-        if not records or metrics.training[stream].imported:
-            continue
+    for stream, records in _trained(metrics).items():
         tested = [row.top1 for row in metrics.streams if row.stream == stream][-1]
         ending = records[-1].top1
         if ending - tested > _OVERFIT:
@@ -88,6 +82,15 @@ def _training(metrics: Metrics) -> Iterator[tuple[str, str]]:
             f"Training accuracy is far above that of the test split ({_named(overfit)}): more data, more augmentation "
             "or a smaller network would help more than longer training.",
         )
+
+
+def _trained(metrics: Metrics) -> dict[str, list[EpochRecord]]:
+    """Return the epochs of every stream that was trained in this run, not imported."""
+    return {
+        stream: records
+        for stream, records in metrics.history.items()
+        if records and not metrics.training[stream].imported
+    }
 
 
 def _rise(records: list[EpochRecord]) -> float:
