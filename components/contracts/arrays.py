@@ -6,6 +6,7 @@ import io
 import math
 import os
 import struct
+import threading
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -39,6 +40,10 @@ _UNREADABLE = (
     zlib.error,
 )
 """What the readers of zip and of NumPy's format raise for what they cannot read."""
+
+_HEADERS = threading.Lock()
+"""One header at a time: NumPy parses it with ``ast``, whose depth CPython (seen with 3.11) counts for all threads
+together, so that a sound file is now and then refused with ``SystemError: AST constructor recursion depth mismatch``."""
 
 Array = npt.NDArray[Any]
 
@@ -82,7 +87,7 @@ def read_npz(
 def read_npy(path: Path, *, most_bytes: int = MOST_BYTES) -> Array:
     """Read a ``.npy`` file; ``DamagedError`` if it is none, or as long as its header does not say."""
     try:
-        with path.open("rb") as stream:
+        with _HEADERS, path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             return _read_array(stream, size, path.name, path, most_bytes)
     except _UNREADABLE as error:
@@ -108,7 +113,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, most_bytes: in
     member = archive.getinfo(f"{name}.npy")
     if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DamagedError(f"{name}: encrypted or packed in another way than NumPy's", at=path)
-    with archive.open(member) as stream:
+    with _HEADERS, archive.open(member) as stream:
         return _read_array(stream, member.file_size, name, path, most_bytes)
 
 
