@@ -43,7 +43,7 @@ _UNREADABLE = (
 
 _HEADERS = threading.Lock()
 """One header at a time: NumPy parses it with ``ast``, whose depth CPython (seen with 3.11) counts for all threads
-together, so that a sound file is now and then refused with ``SystemError: AST constructor recursion depth mismatch``."""
+together, so that sound files are refused now and then (``SystemError: AST constructor recursion depth mismatch``)."""
 
 Array = npt.NDArray[Any]
 
