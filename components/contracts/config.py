@@ -46,6 +46,10 @@ class ModelConfig(Section):
     ``inflate_at`` (0-based). ``stem``: ``embedding`` embeds joints and positions first (NTU, UAV,
     FineGYM), ``plain`` feeds coordinates to the first block (Kinetics). ``initial_weights``: see
     ``components.train.model.initial``.
+
+    With ``velocity`` an embedding stem sees how far each joint goes to the next frame, beside where it is. ``persons``:
+    ``apart``, each in a graph of its own, which is how the reference does it; ``together``, all joints of a clip's
+    persons in one graph, for actions that are something between them.
     """
 
     size: Literal["tiny", "small", "medium", "published"] = "published"
@@ -56,6 +60,8 @@ class ModelConfig(Section):
     subsets: Positive = 8
     temporal: Annotated[tuple[str, ...], Field(min_length=1)] = ("3x1", "3x2", "3x3", "3x4", "max3", "1x1")
     initial_weights: Literal["kaiming", "published"] = "kaiming"
+    velocity: bool = False
+    persons: Literal["apart", "together"] = "apart"
 
     @model_validator(mode="before")
     @classmethod
@@ -79,6 +85,8 @@ class ModelConfig(Section):
             raise ValueError(f"width: found {self.width}, expected a multiple of subsets ({self.subsets})")
         if any(not 0 <= block < self.blocks for block in self.inflate_at):
             raise ValueError(f"inflate_at: found {list(self.inflate_at)}, expected block numbers below {self.blocks}")
+        if self.velocity and self.stem == "plain":
+            raise ValueError("velocity: found true with stem 'plain', expected stem 'embedding'")
         return self
 
 

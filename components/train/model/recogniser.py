@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.contracts.config import ModelConfig, TrainConfig
 from components.contracts.dataset import CHANNELS
@@ -35,20 +36,34 @@ class Output:
 
 
 class EmbeddingStem(nn.Module):
-    """Joint embedding plus position embedding plus batch norm over (person, joint, channel): C becomes ``width``."""
+    """Joint embedding plus position embedding plus batch norm over (person, joint, channel): C becomes ``width``.
 
-    def __init__(self, width: int, joints: int, persons: int) -> None:
+    With ``velocity`` the way to the next frame (none after the last), embedded and normalised by itself, is added: the
+    "dynamics representation" of SGN (Zhang et al. 2020, "Semantics-guided neural networks"). Small as it is beside the
+    positions, one norm over both would hide it.
+    """
+
+    def __init__(self, width: int, joints: int, persons: int, *, velocity: bool = False) -> None:
         super().__init__()
         self.embed = nn.Linear(CHANNELS, width)
         self.position = nn.Parameter(torch.zeros(joints, width))
         self.norm = nn.BatchNorm1d(persons * joints * width)
         nn.init.trunc_normal_(self.position, std=0.02)
+        self.velocity = nn.Linear(CHANNELS, width) if velocity else None
+        self.velocity_norm = nn.BatchNorm1d(persons * joints * width) if velocity else None
 
     def forward(self, x: Tensor) -> Tensor:
         batch, persons, frames, joints, _ = x.shape
-        x = self.embed(x) + self.position
-        x = self.norm(x.permute(0, 1, 3, 4, 2).reshape(batch, -1, frames))
-        return x.view(batch * persons, joints, -1, frames).permute(0, 2, 3, 1).contiguous()
+        out = self.norm(_by_channel(self.embed(x) + self.position))
+        if self.velocity is not None and self.velocity_norm is not None:
+            ways = F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 0, 0, 1))
+            out = out + self.velocity_norm(_by_channel(self.velocity(ways)))
+        return out.view(batch * persons, joints, -1, frames).permute(0, 2, 3, 1).contiguous()
+
+
+def _by_channel(x: Tensor) -> Tensor:
+    """``[N, M, T, V, C]`` → ``[N, M · V · C, T]``."""
+    return x.permute(0, 1, 3, 4, 2).flatten(1, 3)
 
 
 class PlainStem(nn.Module):
@@ -99,10 +114,15 @@ class Recogniser(nn.Module):
 
     def __init__(self, config: ModelConfig, joints: int, persons: int, classes: int, text_dimensions: int) -> None:
         super().__init__()
+        self.together = config.persons == "together"
+        if self.together:
+            joints, persons = persons * joints, 1
         # One random start is shared by all blocks and then trained per block.
         graph = torch.randn(config.subsets, joints, joints) * _GRAPH_STD + _GRAPH_MEAN
         embeds = config.stem == "embedding"
-        self.stem: nn.Module = EmbeddingStem(config.width, joints, persons) if embeds else PlainStem(joints)
+        self.stem: nn.Module = (
+            EmbeddingStem(config.width, joints, persons, velocity=config.velocity) if embeds else PlainStem(joints)
+        )
         width_in, width = (config.width if embeds else CHANNELS), config.width
         blocks = []
         for number in range(config.blocks):
@@ -134,8 +154,15 @@ class Recogniser(nn.Module):
             x: one stream of skeletons ``[N, M, T, V, 3]``.
             present: bool ``[N, M]`` in main memory, False only where a person is all zero. All such persons have the
                 same features: they are computed once and counted in the batch statistics as often as they occur.
-                Default: all are computed.
+                Default: all are computed, and so they are where persons are together.
         """
+        if not self.together:
+            return self._of_persons(x, present)
+        persons, joints = x.shape[1], x.shape[3]
+        one_graph = x.transpose(1, 2).flatten(2, 3).unsqueeze(1)
+        return self._of_persons(one_graph, None).squeeze(1).unflatten(2, (persons, joints)).transpose(1, 2)
+
+    def _of_persons(self, x: Tensor, present: Tensor | None) -> Tensor:
         batch, persons = x.shape[:2]
         # The embedding stem's batch norm knows a third person from a second one, absent or not.
         alike = persons <= 2 or isinstance(self.stem, PlainStem)

@@ -11,10 +11,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from train_helpers import Joined
+from train_helpers import Joined, experiment, run
 from typer.testing import CliRunner
 
 from components.contracts import dataset
+from components.contracts.config import Experiment
 from components.contracts.errors import InputError, ResourceError
 from components.train.__main__ import app
 from components.train.clips.gather import ClipSource
@@ -48,6 +49,18 @@ def test_the_file_says_what_predict_says(joined: Joined, tiny_dataset: Path, tmp
     model = load_model(joined.path / place)
     expected = [one.probabilities for one in model.predictions(dataset.open(tiny_dataset))]
     np.testing.assert_allclose(asked(file, model, tiny_dataset), expected, atol=TOLERANCE)
+
+
+def test_velocities_and_persons_together_are_in_the_file(
+    tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path
+) -> None:
+    document = experiment(rounds=1, epochs=2, learning_rate=0.05, mix=False).model_dump(mode="json")
+    document["model"] |= {"velocity": True, "persons": "together"}
+    made = run(Experiment.model_validate(document), tiny_dataset, tiny_constraints, tmp_path)
+    model = load_model(made.checkpoint)
+    export(model, tmp_path / "j.onnx")
+    expected = [one.probabilities for one in model.predictions(dataset.open(tiny_dataset))]
+    np.testing.assert_allclose(asked(tmp_path / "j.onnx", model, tiny_dataset), expected, atol=TOLERANCE)
 
 
 def test_one_stream_alone_and_what_the_file_says_of_itself(joined: Joined, tmp_path: Path) -> None:
