@@ -177,10 +177,14 @@ def guessed_image(glimpses: list[Glimpse]) -> list[int]:
 
 
 def _persons(found: Holdings, made: Draft) -> None:
-    total = found.persons.total()
-    several = sum(count for persons, count in found.persons.items() if persons > 1)
+    total, several = found.persons.total(), _several(found)
     made.data["max_persons"] = 2 if several >= 0.1 * total else 1
     made.why["max_persons"] = f"{several} of {total} samples show more than one"
+
+
+def _several(found: Holdings) -> int:
+    """Return how many samples show more than one person."""
+    return sum(count for persons, count in found.persons.items() if persons > 1)
 
 
 def _protocols(found: Holdings, made: Draft) -> None:
@@ -257,7 +261,11 @@ def _training(found: Holdings, made: Draft) -> None:
     fitting = [size for size in SIZES if seconds[size] <= LONGEST]
     size = min(wanted, fitting[-1] if fitting else "tiny", key=list(SIZES).index)
     made.seconds = seconds[size]
-    made.model = {"size": size}
+    made.model = {"size": size, "velocity": True}
+    made.why["velocity"] = "where a joint goes, beside where it is"
+    if _several(found) > 0.5 * found.persons.total():
+        made.model["persons"] = "together"
+        made.why["persons"] = "in one graph: most samples show two, so what they do is between them"
     made.why["size"] = f"{', '.join(SIZES)}; for {number} training samples on {made.cores} cores: " + ", ".join(
         f"{name} about {duration(seconds[name])}" for name in SIZES
     )

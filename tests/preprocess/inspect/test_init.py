@@ -83,6 +83,18 @@ def test_given_splits_are_protocols(tmp_path: Path) -> None:
     assert packed(tmp_path, tmp_path / "My Data.pkl", made).layout.name == "ntu25"
 
 
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_two_persons_in_most_samples_are_one_graph(tmp_path: Path, share: float) -> None:
+    content = takes("ntu25")
+    pairs = content["annotations"][: int(share * len(content["annotations"]))]
+    for record in pairs:
+        record["keypoint"] = np.concatenate([record["keypoint"], record["keypoint"] + [0.8, 0, 0.1]])
+    made, text, _ = init(tmp_path, dump(tmp_path / "pairs.pkl", content))
+    assert made.model.velocity and made.data.max_persons == (2 if share else 1)
+    assert made.model.persons == ("together" if share == 1 else "apart")
+    assert ("what they do is between them" in text) is (share == 1)
+
+
 def test_layout_units_and_labels_are_seen(tmp_path: Path) -> None:
     source = three_d(tmp_path, "msr20", lambda r: {"keypoint": r["keypoint"] * 1000, "label": r["label"] + 1})
     made, text, _ = init(tmp_path, source)
