@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from components.contracts.errors import InputError, SkeletonAgentError, UnavailableError
 from components.runtime.logs import LOGGER
-from components.train.model.layers import BatchNorm
+from components.train.model.layers import BatchNorm, move_running
 
 _TIMEOUT = timedelta(minutes=30)  # longer than any process alone may take, such as for a save
 _STORE_TIMEOUT = timedelta(seconds=5)
@@ -213,10 +213,6 @@ class SynchronisedNorm(nn.BatchNorm1d):
     """Batch norm of ``[N, C, T]`` with the statistics of all processes, whose N may differ, on any device."""
 
     group = ProcessGroup()
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -229,9 +225,7 @@ class SynchronisedNorm(nn.BatchNorm1d):
         centred = x - mean[:, None]
         variance = cast(Tensor, _Sum.apply(centred.square().sum(dim=(0, 2)), self.group)) / count
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-            self.num_batches_tracked += 1
+            move_running(self, mean, variance * (count / (count - 1)))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return centred * scale[:, None] + self.bias[:, None]
 

@@ -66,8 +66,6 @@ class BatchNorm(nn.BatchNorm2d):
 
     running_mean: Tensor
     running_var: Tensor
-    num_batches_tracked: Tensor
-    momentum: float
 
     recording = True
     """Whether running statistics move: not when a forward pass is repeated."""
@@ -148,10 +146,17 @@ class BatchNorm(nn.BatchNorm2d):
         mean = first / count
         variance = (second / count - mean.square()).clamp(min=0)
         if self.recording:
-            self.running_mean.lerp_(mean.detach().to(dtype), self.momentum)
-            self.running_var.lerp_((variance.detach() * (count / (count - 1))).to(dtype), self.momentum)
-            self.num_batches_tracked += 1
+            move_running(self, mean.detach().to(dtype), (variance.detach() * (count / (count - 1))).to(dtype))
         return Statistics(mean.to(dtype), variance.to(dtype), count, self.all_reduce)
+
+
+def move_running(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    """Move running statistics as PyTorch's batch norms do: by ``momentum``; without one they are the mean so far."""
+    running_mean, running_var, batches = (cast(Tensor, array) for array in norm.buffers())
+    batches += 1
+    share = 1 / int(batches) if norm.momentum is None else norm.momentum
+    running_mean.lerp_(mean, share)
+    running_var.lerp_(variance, share)
 
 
 class _Normalise(torch.autograd.Function):
@@ -229,31 +234,3 @@ def _statistics_frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.recording = True
-
-
-@contextmanager
-def measured_statistics(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """Within it all batch norms take each batch's statistics alone; after it they have the mean over those measured.
-
-    What it gives is to be called after every forward pass in training mode, at least once.
-    """
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
-    buffers = [cast(Tensor, buffer) for norm in norms for buffer in (norm.running_mean, norm.running_var)]
-    sums, measured = [torch.zeros_like(buffer) for buffer in buffers], 0
-
-    def measure() -> None:
-        nonlocal measured
-        measured += 1
-        for total, buffer in zip(sums, buffers, strict=True):
-            total += buffer
-
-    before = [(norm, norm.momentum, cast(Tensor, norm.num_batches_tracked).clone()) for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    yield measure
-    for norm, momentum, tracked in before:
-        norm.momentum = momentum
-        # As without this: it counts the batches that were learnt from.
-        cast(Tensor, norm.num_batches_tracked).copy_(tracked)
-    for total, buffer in zip(sums, buffers, strict=True):
-        buffer.copy_(total / measured)

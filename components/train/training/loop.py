@@ -10,7 +10,8 @@ from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from components.contracts.config import TrainStage
 from components.contracts.history import EpochRecord
@@ -19,7 +20,6 @@ from components.train.clips.features import training_features
 from components.train.clips.gather import ClipSource
 from components.train.clips.mix import draw_mix, mix
 from components.train.distributed.process_group import SINGLE_PROCESS, ProcessGroup
-from components.train.model.layers import measured_statistics
 from components.train.model.losses import Losses, training_loss
 from components.train.model.recogniser import Output, Recogniser
 from components.train.training.schedule import learning_rate
@@ -144,11 +144,7 @@ class Trainer:
         """
         generator = torch.Generator().manual_seed(seed_of(self.stage.seed, self.stream, f"batch norm {epoch}"))
         order = self.samples[torch.randperm(len(self.samples), generator=generator)]
-        self.model.train()
-        with measured_statistics(self.model) as measure:
-            for batch in order.tensor_split(self.steps_per_epoch)[:SETTLING_STEPS]:
-                self._forward(len(batch), self._training_clips(batch, generator), self.source.present(batch))
-                measure()
+        update_bn(order.tensor_split(self.steps_per_epoch)[:SETTLING_STEPS], _TrainingPass(self, generator))
         for buffer in self.model.buffers():
             # Without sync_batch_norm each process has measured its own shares.
             self.group.broadcast(buffer)
@@ -203,3 +199,17 @@ class Trainer:
 
     def _training_clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
         return training_features(self.source, batch, self.stage, self.layout, self.stream, generator)
+
+
+class _TrainingPass(nn.Module):
+    """A trainer's forward pass over training clips as a module of one argument, the samples, as PyTorch expects it."""
+
+    def __init__(self, trainer: Trainer, generator: torch.Generator) -> None:
+        super().__init__()
+        self.model = trainer.model
+        self._trainer, self._generator = trainer, generator
+
+    def forward(self, samples: Tensor) -> Output:
+        trainer = self._trainer
+        clips = trainer._training_clips(samples, self._generator)
+        return trainer._forward(len(samples), clips, trainer.source.present(samples))
