@@ -1,6 +1,6 @@
 """Takes the README's pictures of a report, its first screen in light and dark. Those that are kept were taken with::
 
-python -m pipelines run --data nw_ucla.pkl --config pipelines/configs/nw_ucla_quick.yaml --set train.epochs=12
+python -m pipelines run --data nw_ucla.pkl --config pipelines/configs/nw_ucla_quick.yaml
 python tests/evaluate/report/take_picture.py runs/nw_ucla_quick/report.html tests/evaluate/report/pictures/report
 """
 
