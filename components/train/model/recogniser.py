@@ -38,9 +38,9 @@ class Output:
 class EmbeddingStem(nn.Module):
     """Joint embedding plus position embedding plus batch norm over (person, joint, channel): C becomes ``width``.
 
-    With ``velocity`` the way to the next frame (none after the last), embedded and normalised by itself, is added: the
-    "dynamics representation" of SGN (Zhang et al. 2020, "Semantics-guided neural networks"). Small as it is beside the
-    positions, one norm over both would hide it.
+    With ``velocity`` the displacement to the next frame (none after the last), embedded and normalised by itself, is
+    added: the "dynamics representation" of SGN (Zhang et al. 2020, "Semantics-guided neural networks"). Small as it is
+    beside the positions, one norm over both would hide it.
     """
 
     def __init__(self, width: int, joints: int, persons: int, *, velocity: bool = False) -> None:
@@ -56,8 +56,8 @@ class EmbeddingStem(nn.Module):
         batch, persons, frames, joints, _ = x.shape
         out = self.norm(_by_channel(self.embed(x) + self.position))
         if self.velocity is not None and self.velocity_norm is not None:
-            ways = F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 0, 0, 1))
-            out = out + self.velocity_norm(_by_channel(self.velocity(ways)))
+            displacement = F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 0, 0, 1))
+            out = out + self.velocity_norm(_by_channel(self.velocity(displacement)))
         return out.view(batch * persons, joints, -1, frames).permute(0, 2, 3, 1).contiguous()
 
 
