@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
 
@@ -73,7 +73,7 @@ def make_app(results: Results, jobs: Jobs, policy: Policy, *, token: str, max_by
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        await asyncio.to_thread(jobs.stop, PARK_S)
+        await _answered(jobs.stop())
         threads.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPIOffline(  # its page of documentation needs nothing from the net
@@ -91,6 +91,17 @@ def make_app(results: Results, jobs: Jobs, policy: Policy, *, token: str, max_by
     app.add_exception_handler(_RefusedError, _on_refused)
     app.add_exception_handler(405, _on_method)
     return AuthMiddleware(app, token=token, max_bytes=max_bytes)
+
+
+async def _answered(sent: list[Future[None]]) -> None:
+    """Wait for them, but no longer than ``PARK_S``.
+
+    No thread does it: where memory has run out none can be started, and Python may wait for its start for ever.
+    """
+    if waiting := [asyncio.wrap_future(one) for one in sent]:
+        _, late = await asyncio.wait(waiting, timeout=PARK_S)
+        for one in late:
+            one.cancel()
 
 
 def _add_rounds(app: FastAPI, results: Results, jobs: Jobs, policy: Policy, threads: ThreadPoolExecutor) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -146,13 +146,13 @@ class Jobs:
         if job.future and job.future.cancel():
             self._end(job, "cancelled")
 
-    def stop(self, patience_s: float) -> None:
-        """End: nothing more is sent, and what was sent may be answered for so long."""
+    def stop(self) -> list[Future[None]]:
+        """End: nothing more is sent. Returns what is done when all that was sent is answered."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        live = [job for job in self._jobs.values() if job.status.state not in ENDED]
+        live = [job for job in list(self._jobs.values()) if job.status.state not in ENDED]
         for job in live:
             job.stop()
-        wait([job.future for job in live if job.future and not job.future.cancelled()], patience_s)
+        return [job.future for job in live if job.future and not job.future.cancelled()]
 
     def _count(self, state: JobState) -> int:
         return sum(job.status.state == state for job in list(self._jobs.values()))

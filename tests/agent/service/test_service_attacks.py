@@ -53,10 +53,15 @@ def limited(folder: Path) -> Iterator[Service]:
     with Service(str(folder / "store"), folder, (), {"OPENAI_API_KEY": ""}) as service:
         scene = Scene(folder)
         service.ended(service.submit(request_of(scene.stage())).id)  # what is loaded once is loaded
-        status = Path(f"/proc/{service.process.pid}/status").read_text()
-        size = int(next(line for line in status.splitlines() if line.startswith("VmSize")).split()[1]) * 1024
-        resource.prlimit(service.process.pid, resource.RLIMIT_AS, (size + ALLOWANCE, size + ALLOWANCE))
+        allow(service, ALLOWANCE)
         yield service
+
+
+def allow(service: Service, more: int) -> None:
+    """Let the process take so many bytes more than it has now."""
+    status = Path(f"/proc/{service.process.pid}/status").read_text()
+    size = int(next(line for line in status.splitlines() if line.startswith("VmSize")).split()[1]) * 1024
+    resource.prlimit(service.process.pid, resource.RLIMIT_AS, (size + more, size + more))
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +292,12 @@ class TestSlowClients:
             with connection(url) as stranger:
                 stranger.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n".encode())
                 assert stranger.recv(100).split()[1] == status
+
+
+def test_it_ends_where_there_is_no_memory_for_another_thread(tmp_path: Path) -> None:
+    with limited(tmp_path) as service:
+        allow(service, 4_000_000)  # less than a thread's stack
+        assert service.stop() == 0
 
 
 class TestEventLoop:
