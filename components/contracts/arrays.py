@@ -41,9 +41,9 @@ _UNREADABLE = (
 )
 """What the readers of zip and of NumPy's format raise for what they cannot read."""
 
-_HEADERS = threading.Lock()
-"""One header at a time: NumPy parses it with ``ast``, whose depth CPython (seen with 3.11) counts for all threads
-together, so that sound files are refused now and then (``SystemError: AST constructor recursion depth mismatch``)."""
+_READING = threading.Lock()
+"""One array at a time: NumPy parses its header with ``ast``, whose depth CPython (seen with 3.11) counts for all
+threads together: sound files are refused now and then (``SystemError: AST constructor recursion depth mismatch``)."""
 
 Array = npt.NDArray[Any]
 
@@ -87,7 +87,7 @@ def read_npz(
 def read_npy(path: Path, *, most_bytes: int = MOST_BYTES) -> Array:
     """Read a ``.npy`` file; ``DamagedError`` if it is none, or as long as its header does not say."""
     try:
-        with _HEADERS, path.open("rb") as stream:
+        with _READING, path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             return _read_array(stream, size, path.name, path, most_bytes)
     except _UNREADABLE as error:
@@ -113,7 +113,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, most_bytes: in
     member = archive.getinfo(f"{name}.npy")
     if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise DamagedError(f"{name}: encrypted or packed in another way than NumPy's", at=path)
-    with _HEADERS, archive.open(member) as stream:
+    with _READING, archive.open(member) as stream:
         return _read_array(stream, member.file_size, name, path, most_bytes)
 
 
