@@ -42,14 +42,16 @@ def experiment(*, rounds: int = 2, **train: object) -> Experiment:
     )
 
 
-def train_on_two(tiny: Experiment, data: Path, guidance: Path, folder: Path, resume: Path | None = None) -> Outputs:
-    """Train the first round of stream j with two processes on the CPU, as a pod with two GPUs would."""
+def train_on(
+    processes: int, tiny: Experiment, data: Path, guidance: Path, folder: Path, resume: Path | None = None
+) -> Outputs:
+    """Train the first round of stream j with so many processes on the CPU, as a pod with as many GPUs would."""
     what = Round(tiny.stage_train("j"), "j", 1, str(data), str(guidance))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(Path(__file__).resolve().parents[2])
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        torchrun.train_on_all(2, what, output=str(folder), resume=str(resume) if resume else None)
+        torchrun.train_on_all(processes, what, output=str(folder), resume=str(resume) if resume else None)
     return outputs(folder)
 
 
