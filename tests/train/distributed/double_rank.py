@@ -1,6 +1,6 @@
 """``python -m components.train`` in double precision, ended after some steps: ``double_rank.py FOLDER STEPS run …``.
 
-Of each step each process leaves ``FOLDER/RANK-STEP.safetensors``: its gradients, and the buffers after it.
+Of each step each process leaves ``FOLDER/RANK-STEP.safetensors``: its gradients, and the network after it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ def noted(trainer: Trainer, *arguments: object) -> None:
     global made
     step(trainer, *arguments)  # type: ignore[arg-type]
     made += 1
-    gradients = {name: array.grad for name, array in trainer.model.named_parameters() if array.grad is not None}
+    gradients = {
+        f"{name}.grad": array.grad for name, array in trainer.model.named_parameters() if array.grad is not None
+    }
     path = folder / f"{os.environ.get('RANK', '0')}-{made}.safetensors"
-    save_file(gradients | dict(trainer.model.named_buffers()), path)
+    save_file(gradients | trainer.model.state_dict(), path)
     if made == steps:
         # Scores are computed from clips in single precision.
         os._exit(0)

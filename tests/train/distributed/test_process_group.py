@@ -49,7 +49,7 @@ def test_two_processes_make_the_gradient_of_one(
     for step in (1, 2, 3):
         expected, *found = (load_file(tmp_path / f"{which}-{step}.safetensors") for which in ("1/0", "2/0", "2/1"))
         # Biases before a batch norm have no gradient: what is found of them is rounding, below 1e-12.
-        assert max(np.abs(array).max() for array in expected.values()) > 0.01
+        assert max(np.abs(array).max() for key, array in expected.items() if key.endswith(".grad")) > 0.01
         for process in found:
             assert expected.keys() == process.keys()
             for key, array in expected.items():
@@ -60,14 +60,17 @@ def test_two_processes_make_the_gradient_of_one(
 def test_two_processes_say_what_one_would(
     tiny_dataset: Path, tiny_constraints: Path, tmp_path: Path, precise: bool
 ) -> None:
-    """Two steps: running statistics, losses, confusion and scores are those of the whole batch."""
+    """Two steps: weights, running statistics, losses, confusion and scores are those of the whole batch."""
     settings = {"class_balance": True, "held_out": 0.3, "precise_batch_norm": precise}
     what = one_round(epochs=1, batch=15, learning_rate=0.001, **settings)
     two = train_on(2, what, tiny_dataset, tiny_constraints, tmp_path / "two")
     one = run(what, tiny_dataset, tiny_constraints, tmp_path / "one")
-    found, expected = (load_file(made.checkpoint / "model.safetensors") for made in (two, one))
-    for name in (name for name in expected if "running" in name):
-        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    expected, found = (load_file(made.checkpoint / "model.safetensors") for made in (one, two))
+    assert expected.keys() == found.keys()
+    for key, array in expected.items():
+        np.testing.assert_allclose(found[key], array, rtol=2e-3, atol=2e-5, err_msg=key)
+    names = [load_file(made.checkpoint / "state.safetensors").keys() for made in (one, two)]
+    assert names[0] == names[1], "what the optimiser remembers"
     assert (confusion.open(one.confusion).train == confusion.open(two.confusion).train).all()
     assert confusion.open(two.confusion).train.sum(axis=1).tolist() == [5] * 6, "every sample once"
     scored, alone = scores.open(two.scores), scores.open(one.scores)
