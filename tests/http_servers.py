@@ -1,9 +1,11 @@
-"""An HTTP server for tests that is over when it is closed."""
+"""HTTP servers for tests: one that is over when it is closed, and how all of them are run."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -33,3 +35,17 @@ class ClosingServer(ThreadingHTTPServer):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         super().server_close()
+
+
+@contextlib.contextmanager
+def served_at(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Serve in a thread and yield the address; afterwards the server is closed."""
+    with server:
+        # By default a server looks twice a second whether it shall end: half a second for every test with one.
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()

@@ -27,8 +27,8 @@ from components.runtime.store import S3_SCHEMES, store_for
 RESUME_VARIABLE = "SKELETONAGENT_RESUME"
 _log = stage_logger("task")
 _OTHER_CODE = (
-    "the code here is not the code that the pipeline was compiled from; build the images anew, or compile from "
-    "the commit of the images"
+    "the code here is not the code that the pipeline was compiled from; of images: build them anew, or compile from "
+    "their commit; without images: files were changed during the run, start it again"
 )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from http_servers import served_at
 
 from components.agent.llm.chat import ChatProvider
 from components.agent.providers import Question, Reply, Rival
@@ -216,15 +217,10 @@ def serving() -> Iterator[Endpoint]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    served.url = f"http://127.0.0.1:{server.server_port}/v1"
-    yield served
-    served.over.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with served_at(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        served.url = f"{url}/v1"
+        yield served
+        served.over.set()
 
 
 def ask(endpoint: Endpoint, *questions: Question, cache: Path | None = None, **config: Any) -> list[Reply]:

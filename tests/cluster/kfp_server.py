@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ import kfp_recordings
 import kfp_server_api as models
 import yaml
 from click.testing import Result
+from http_servers import served_at
 from kfp_recordings import Answer
 
 Command = Callable[..., Result]
@@ -249,10 +249,5 @@ def serving(backend: Backend) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served_at(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from http_servers import served_at
 from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
 from kubernetes import client
 from manifests import of_kind
@@ -180,12 +180,8 @@ def kubernetes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tupl
     (tmp_path / "namespace").write_text("lab")
     monkeypatch.setattr(trainjob, "_NAMESPACE_FILE", tmp_path / "namespace")
     monkeypatch.setattr(trainjob, "POLL_S", 0.01)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    configuration = client.Configuration(host=f"http://127.0.0.1:{server.server_port}")
-    yield cluster, client.CustomObjectsApi(client.ApiClient(configuration))
-    server.shutdown()
-    server.server_close()
+    with served_at(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield cluster, client.CustomObjectsApi(client.ApiClient(client.Configuration(host=url)))
 
 
 def condition(kind: str, message: str = "") -> dict[str, Any]:

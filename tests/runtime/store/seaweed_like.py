@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import http.client
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
-from http_servers import ClosingServer
+from http_servers import ClosingServer, served_at
 from minio import Minio
 
 
@@ -75,9 +74,5 @@ def seaweed_like(port: int, client: Minio) -> Iterator[str]:
 
     for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
         setattr(Handler, f"do_{method}", Handler.handle_any)
-    with ClosingServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served_at(ClosingServer(("127.0.0.1", 0), Handler)) as url:
+        yield url

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import http.server
 import ipaddress
-import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dropping_proxy import DroppingProxy
-from http_servers import ClosingServer
+from http_servers import ClosingServer, served_at
 from made_trees import BUCKET, make_tree, verified_digest
 from swift_server import SwiftServer
 
@@ -121,11 +120,9 @@ def test_other_answers(
         def log_message(self, *_: object) -> None:
             pass
 
-    with ClosingServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        environment.setenv("S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    with served_at(ClosingServer(("127.0.0.1", 0), Page)) as url:
+        environment.setenv("S3_ENDPOINT", url)
         message = refusal(URI, tmp_path)
-        server.shutdown()
     assert message.endswith(expected) and "html" not in message
 
 
