@@ -5,6 +5,8 @@ Tests that need material which is absent skip, and say so.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
 import shutil
@@ -90,6 +92,17 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[Non
     result = yield
     _Wider.started |= leftovers.Seen.now() - before
     return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def callers_without_source() -> Iterator[None]:
+    """Spare KFP the source of all callers, which it looks up for a name at every setting of a task.
+
+    Below pytest, and beside torch's thousands of modules, that takes seconds for each pipeline that is compiled.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inspect, "stack", functools.partial(inspect.stack, 0))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """``python -m components.train`` in double precision, ended after some steps: ``double_rank.py FOLDER STEPS run …``.
 
-Of each step each process leaves ``FOLDER/RANK-STEP.safetensors``: its gradients, and the network after it.
+Of each step each process leaves ``FOLDER/RANK-STEP.safetensors``: its gradients, and the network after it. Then batch
+norm is measured anew, which makes ``FOLDER/RANK-settled.safetensors``: the network.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ def noted(trainer: Trainer, *arguments: object) -> None:
     gradients = {
         f"{name}.grad": array.grad for name, array in trainer.model.named_parameters() if array.grad is not None
     }
-    path = folder / f"{os.environ.get('RANK', '0')}-{made}.safetensors"
-    save_file(gradients | trainer.model.state_dict(), path)
+    rank = os.environ.get("RANK", "0")
+    save_file(gradients | trainer.model.state_dict(), folder / f"{rank}-{made}.safetensors")
     if made == steps:
+        trainer.settle_batch_norm(1)
+        save_file(trainer.model.state_dict(), folder / f"{rank}-settled.safetensors")
         # Scores are computed from clips in single precision.
         os._exit(0)
 

@@ -36,8 +36,11 @@ def test_two_processes_make_the_gradient_of_one(
     monkeypatch: pytest.MonkeyPatch,
     model: dict[str, object],
 ) -> None:
-    """Three steps with batches of 15, of which the processes have 8 and 7; in double precision, because in single
-    many gradients are sums of what cancels, and depend on the order of summing by up to a hundredth of themselves."""
+    """Three steps with batches of 15, of which the processes have 8 and 7, and batch norm measured anew after them.
+
+    In double precision, because in single many gradients are sums of what cancels, and depend on the order of summing
+    by up to a hundredth of themselves.
+    """
     plain = one_round(epochs=2, batch=15, learning_rate=0.001, class_balance=True, held_out=0.3)
     what = plain.model_copy(update={"model": plain.model.model_copy(update=model)})
     for processes in (1, 2):
@@ -46,10 +49,11 @@ def test_two_processes_make_the_gradient_of_one(
         program = (str(Path(__file__).with_name("double_rank.py")), str(left), "3", "run")
         monkeypatch.setattr(torchrun, "PROGRAM", program)
         train_on(processes, what, tiny_dataset, tiny_constraints, tmp_path)
-    for step in (1, 2, 3):
+    for step in ("1", "2", "3", "settled"):
         expected, *found = (load_file(tmp_path / f"{which}-{step}.safetensors") for which in ("1/0", "2/0", "2/1"))
         # Biases before a batch norm have no gradient: what is found of them is rounding, below 1e-12.
-        assert max(np.abs(array).max() for key, array in expected.items() if key.endswith(".grad")) > 0.01
+        gradients = [np.abs(array).max() for key, array in expected.items() if key.endswith(".grad")]
+        assert step == "settled" or max(gradients) > 0.01
         for process in found:
             assert expected.keys() == process.keys()
             for key, array in expected.items():
