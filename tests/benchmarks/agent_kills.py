@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / part) for part in ("agent", "agent/service", "runtime/store")] + [str(ROOT)]
+sys.path[:0] = [str(ROOT / "tests" / part) for part in (".", "agent", "agent/service", "runtime/store")] + [str(ROOT)]
 
 from agent_helpers import NW_UCLA, Endpoint, Response, Scene, good, serving  # noqa: E402
 from minio import Minio  # noqa: E402
