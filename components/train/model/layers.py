@@ -176,7 +176,7 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse = ctx.saved_tensors
-        # Of a whole batch in one process PyTorch knows the gradient, in one pass instead of three.
+        # Of statistics of these very rows, each counted once, PyTorch knows the whole gradient: one pass, not three.
         plain = ctx.all_reduce is None and ctx.copies == 1
         # Sums over the rows as they are: the gradient of the last one is already that of all its copies.
         to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
