@@ -145,8 +145,8 @@ class TrainConfig(Section):
 
     ``precision``: ``bf16`` multiplies matrices in bfloat16 (for GPUs, and for CPUs with instructions for it:
     ``lscpu`` says ``avx512_bf16`` or ``amx_bf16``; slow on others); ``compile``: by ``torch.compile``, for GPUs;
-    ``activation_checkpointing``: keep only the blocks' inputs for the backward pass, which takes a quarter more time and
-    a fraction of the memory. The last two do not change what is computed.
+    ``activation_checkpointing``: keep only the blocks' inputs for the backward pass, which takes a quarter more time
+    and a fraction of the memory. The last two do not change what is computed.
     """
 
     epochs: Positive
