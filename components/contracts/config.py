@@ -143,8 +143,8 @@ class TrainConfig(Section):
     2021): the moving averages lag behind the weights while the learning rate is high, so that rounds before the last
     look worse than they are.
 
-    ``precision``: ``bf16`` multiplies matrices in bfloat16 (for GPUs; a CPU with instructions for it, ``lscpu``
-    says ``amx_bf16`` or ``avx512_bf16``, may gain by it or lose, others lose); ``compile``: by ``torch.compile``, for GPUs;
+    ``precision``: ``bf16`` multiplies matrices in bfloat16, for GPUs (a CPU with instructions for it, ``lscpu`` says
+    ``amx_bf16`` or ``avx512_bf16``, may gain or lose by it; others lose); ``compile``: by ``torch.compile``, for GPUs;
     ``activation_checkpointing``: keep only the blocks' inputs for the backward pass, which takes a quarter more time
     and a fraction of the memory. The last two do not change what is computed.
     """

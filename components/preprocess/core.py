@@ -17,7 +17,7 @@ from components.preprocess.packing import Prepared, prepared
 from components.preprocess.readers.choose import open_source
 from components.preprocess.readers.files import digest
 from components.preprocess.readers.samples import Source
-from components.preprocess.splitting import made_names, made_splits
+from components.preprocess.splitting import made_names, made_splits, without_leaks
 from components.runtime.logs import stage_logger
 from components.runtime.progress import progress
 
@@ -85,6 +85,11 @@ def _checked_digest(source: Path, expected: str | None) -> str:
 
 def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
     made = made_names(config)
+    for name, how in config.splits.items():
+        if config.format != "clips" and (unknown := set(how.of or ()) - opened.splits.keys()):
+            known = ", ".join(sorted(opened.splits)) or "none"
+            text = f"data.splits.{name}.of: {sorted(unknown)[0]!r} is not a split of the input; found {known}"
+            raise InputError(text, at=source)
     for name, protocol in config.protocols.items():
         for split in (protocol.train, protocol.test):
             if split not in opened.splits and split not in made:
@@ -151,7 +156,8 @@ class _Packing:
             for name, ids in declared.items():
                 same = loose_matches(ids, self._seen)
                 splits[name] = list(dict.fromkeys(same.get(sample_id, sample_id) for sample_id in ids))
-        return {**splits, **made_splits(self._config, self._survey.packed, source.subjects)}
+        packed, subjects = self._survey.packed, source.subjects
+        return {**splits, **made_splits(self._config, splits, packed, subjects, self._fingerprints)}
 
     def list_missing(self, splits: dict[str, list[str]]) -> None:
         """Skip the ids that splits name and no record has."""
@@ -199,8 +205,8 @@ class _Packing:
         """Count, per protocol, the packed test samples that are byte-equal to a packed training sample."""
         counts = {}
         for name, protocol in self._config.protocols.items():
-            train = {self._fingerprints.get(sample_id) for sample_id in splits[protocol.train]} - {None}
-            counts[name] = sum(self._fingerprints.get(sample_id) in train for sample_id in splits[protocol.test])
+            train, test = splits[protocol.train], splits[protocol.test]
+            counts[name] = len(test) - len(without_leaks(train, test, self._fingerprints))
         return counts
 
     def _skip(self, position: int, sample_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Splits that the input lacks, made of the samples' ids, labels and subjects."""
+"""Splits that the input lacks, made of the samples' ids, labels and subjects, or of other splits."""
 
 from __future__ import annotations
 
@@ -19,23 +19,41 @@ def made_names(config: DataConfig) -> list[str]:
     return [f"{name}_{part}" for name in config.splits for part in ("train", "val")]
 
 
-def made_splits(config: DataConfig, labels: Mapping[str, int], subjects: Mapping[str, str]) -> Splits:
+def made_splits(
+    config: DataConfig,
+    given: Splits,
+    labels: Mapping[str, int],
+    subjects: Mapping[str, str],
+    fingerprints: Mapping[str, bytes],
+) -> Splits:
     """Make the splits of a configuration.
 
     Args:
         config: its ``splits`` say how.
+        given: the splits of the input.
         labels: sample id → label, of all samples that are packed.
         subjects: sample id → subject, as far as the input says it.
+        fingerprints: sample id → digest of its coordinates, of all samples that are packed.
 
     Raises:
         InputError: by subject, and an id has none.
     """
     made: Splits = {}
     for name, how in config.splits.items():
-        test = _by_subject(how, list(labels), subjects, name) if how.by == "subject" else _at_random(how, labels)
-        made[f"{name}_train"] = [sample_id for sample_id in labels if sample_id not in test]
-        made[f"{name}_val"] = [sample_id for sample_id in labels if sample_id in test]
+        if how.of is not None:
+            train, test = (given[split] for split in how.of)
+            made[f"{name}_train"], made[f"{name}_val"] = train, without_leaks(train, test, fingerprints)
+            continue
+        chosen = _by_subject(how, list(labels), subjects, name) if how.by == "subject" else _at_random(how, labels)
+        made[f"{name}_train"] = [sample_id for sample_id in labels if sample_id not in chosen]
+        made[f"{name}_val"] = [sample_id for sample_id in labels if sample_id in chosen]
     return made
+
+
+def without_leaks(train: Sequence[str], test: Sequence[str], fingerprints: Mapping[str, bytes]) -> list[str]:
+    """Return the test samples that are not byte-equal to a training sample; one that is not packed leaks nothing."""
+    known = {fingerprints[sample_id] for sample_id in train if sample_id in fingerprints}
+    return [sample_id for sample_id in test if fingerprints.get(sample_id) not in known]
 
 
 def subject_of(pattern: str, sample_id: str) -> str | None:

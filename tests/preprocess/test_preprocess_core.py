@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pickles import JOINTS, annotation, config, content, dump, keypoints
+from pydantic import ValidationError
 
 from components.contracts import dataset
 from components.contracts.artifact import MANIFEST, sha256_file
@@ -235,6 +236,34 @@ def test_twins_across_splits_are_counted_and_said(tmp_path: Path, warnings_of: l
         "accuracy overstated",
         "leak: protocol same: 2 of 2 test samples (shared) are byte-equal to training ones (train): accuracy overstated",  # noqa: E501
     ]
+
+
+def test_a_split_without_leaks_is_made_of_two_that_leak(tmp_path: Path) -> None:
+    twins = [annotation(f"twin{n}", label, points=keypoints(sum(b"a"))) for n, label in enumerate((0, 1))]
+    bad = annotation("bad", points=keypoints(1) * 0)
+    value = content(*twins, bad, test=["twin0", "c", "bad", "twin1", "gone", "d"])
+    splits = {"unleaked": {"by": "leaks", "of": ["train", "test"]}}
+    protocols = {name: {"train": f"{name}_train", "test": f"{name}_val"} for name in splits}
+    protocols["leaky"] = {"train": "train", "test": "test"}
+    packed = run(tmp_path, value, splits=splits, protocols=protocols, protocol="unleaked")
+    assert packed.sample_ids[packed.split("unleaked_val")].tolist() == ["c", "d"]
+    assert packed.split("unleaked_train").tolist() == packed.split("train").tolist() == [0, 1]
+    assert packed.manifest.about["leaks"] == {"unleaked": 0, "leaky": 2}
+    assert {one.sample_id for one in packed.skipped} == {"bad", "gone"}
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"by": "leaks", "of": ["train", "tset"]}, r"data.splits.one.of: 'tset' is not a split of the input; found"),
+        ({"by": "leaks"}, r"of: by leaks, and only then, needs two splits of the input, \[training, test\]"),
+        ({"by": "random", "of": ["train", "test"]}, r"of: by leaks, and only then"),
+    ],
+)
+def test_leaks_are_left_out_of_splits_that_there_are(tmp_path: Path, how: dict[str, Any], message: str) -> None:
+    protocols = {"one": {"train": "one_train", "test": "one_val"}}
+    with pytest.raises((InputError, ValidationError), match=message):
+        run(tmp_path, content(), splits={"one": how}, protocols=protocols, protocol="one")
 
 
 IDS = st.sampled_from([*"abcdefgh", "", "x\ny", None])

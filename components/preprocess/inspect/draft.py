@@ -42,7 +42,10 @@ PASSES = 60_000
 
 @dataclass
 class Draft:
-    """An experiment's sections, and per key what a person should know of it."""
+    """An experiment's sections, and per key what a person should know of it.
+
+    ``training``: the input's split that is trained on; empty where splits are made here.
+    """
 
     data: dict[str, Any]
     train: dict[str, Any]
@@ -50,6 +53,7 @@ class Draft:
     why: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     cores: int = 2
+    training: str = ""
     loud: list[str] = field(default_factory=list)
 
 
@@ -189,15 +193,7 @@ def _several(found: Holdings) -> int:
 
 def _protocols(found: Holdings, made: Draft) -> None:
     if found.pairs:
-        leaks = {pair: len(found.twins(*pair)) for pair in found.pairs}
-        for (train, test), count in leaks.items():
-            if count:
-                text = f"{count} of {len(found.splits[test])} samples of {test} are byte-equal to samples of {train}"
-                made.loud.append(f"{text}: accuracy would be overstated")
-        ordered = sorted(found.pairs, key=lambda pair: leaks[pair] > 0)
-        pairs = {_protocol_name(train): (train, test) for train, test in ordered}
-        made.data["protocols"] = {name: {"train": train, "test": test} for name, (train, test) in pairs.items()}
-        made.data["protocol"] = next(iter(pairs))
+        _given_protocols(found, made)
         return
     pattern, subjects = subjects_of(found)
     chosen = _test_subjects(found, subjects)
@@ -215,6 +211,26 @@ def _protocols(found: Holdings, made: Draft) -> None:
     made.data["splits"] = {"made": how}
     made.data["protocols"] = {"made": {"train": "made_train", "test": "made_val", "label": f"made here, {how['by']}"}}
     made.data["protocol"] = "made"
+
+
+def _given_protocols(found: Holdings, made: Draft) -> None:
+    """Take the input's splits, those without leaks first; where all leak, make a test split that does not."""
+    leaks = {pair: len(found.twins(*pair)) for pair in found.pairs}
+    for (train, test), count in leaks.items():
+        if count:
+            text = f"{count} of {len(found.splits[test])} samples of {test} are byte-equal to samples of {train}"
+            made.loud.append(f"{text}: accuracy would be overstated")
+    ordered = sorted(found.pairs, key=lambda pair: leaks[pair] > 0)
+    protocols = {_protocol_name(train): {"train": train, "test": test} for train, test in ordered}
+    train, test = ordered[0]
+    made.training = train
+    if 0 < leaks[train, test] < len(found.splits[test]):
+        made.data["splits"] = {"unleaked": {"by": "leaks", "of": [train, test]}}
+        made.why["splits"] = f"unleaked_val: {test} without the samples that are byte-equal to one of {train}"
+        made.loud.append(f"protocol unleaked, the first, leaves these out of {test}")
+        protocols = {"unleaked": {"train": "unleaked_train", "test": "unleaked_val"}} | protocols
+    made.data["protocols"] = protocols
+    made.data["protocol"] = next(iter(protocols))
 
 
 def _protocol_name(train: str) -> str:
@@ -247,11 +263,8 @@ def _training(found: Holdings, made: Draft) -> None:
     frames = int(np.median(list(found.frames.values())))
     clip = int(np.clip(8 * round(frames / 8), *FRAMES))
     number = round(len(found.labels) * (1 - TEST_SHARE))
-    if found.pairs:
-        number = (
-            len(set(found.splits[made.data["protocols"][made.data["protocol"]]["train"]]) & found.labels.keys())
-            or number
-        )
+    if made.training:
+        number = len(set(found.splits[made.training]) & found.labels.keys()) or number
     epochs = int(np.clip(PASSES / max(number, 1), *EPOCHS))
     positions = clip * len(load_layout(made.data["layout"]).joints) * made.data["max_persons"]
     made.cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2

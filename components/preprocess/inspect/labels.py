@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from components.contracts.config import DataConfig
-from components.preprocess.inspect.doubts import Doubt
+from components.preprocess.inspect.doubts import Doubt, Severity
 
 NOTICEABLE = 0.02
 """Share of the samples."""
@@ -42,11 +42,13 @@ def class_doubts(labels: Mapping[str, int], splits: Mapping[str, Iterable[str]],
                 continue
             shown = ", ".join(lacking[:SHOWN]) + (", …" if len(lacking) > SHOWN else "")
             text = f"{len(lacking)} of {len(config.classes)} classes have no sample in split {split!r}: {shown}"
-            grave = code == "class-without-training" and name == config.protocol
+            without_training = code == "class-without-training"
+            chosen = name == config.protocol
+            severity: Severity = "warning" if chosen != without_training else "stop" if chosen else "note"
             remedy = "take them out of data.classes, or mend labels and splits"
             tested = {labels[sample_id] for sample_id in splits[protocol.test] if sample_id in labels} - there
-            if tested and code == "class-without-training":
+            if tested and without_training:
                 others = ", ".join(config.classes[number] for number in sorted(tested)[:SHOWN])
                 text += f"; {len(tested)} of them are in {protocol.test!r} alone, and cannot be recognised: {others}"
-            doubts.append(Doubt(code, "stop" if grave else "warning", text, remedy))  # type: ignore[arg-type]
+            doubts.append(Doubt(code, severity, text, remedy))  # type: ignore[arg-type]
     return doubts

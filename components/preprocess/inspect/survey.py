@@ -59,5 +59,7 @@ def _leak_doubts(leaks: Mapping[str, int], splits: Mapping[str, Sequence[str]], 
             f"({train}): accuracy overstated"
         )
         if count:
-            doubts.append(Doubt("leak", "warning", text, f"leave them out of split {train!r}"))
+            without = f"data.splits: {{unleaked: {{by: leaks, of: [{train}, {test}]}}}}"
+            remedy = f"leave them out of split {train!r}, or test on unleaked_val, which {without} makes"
+            doubts.append(Doubt("leak", "warning", text, remedy))
     return doubts

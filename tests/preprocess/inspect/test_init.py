@@ -166,6 +166,25 @@ def test_a_leak_is_said_and_the_clean_protocol_comes_first(tmp_path: Path, data_
     assert made.data.align == "+y" and made.data.max_persons == 1
 
 
+def test_where_all_splits_leak_one_is_made_that_does_not(tmp_path: Path) -> None:
+    content = takes("ntu25")
+    known, tested = (content["split"][name] for name in ("train", "test"))
+    of = {record["frame_dir"]: record for record in content["annotations"]}
+    of[tested[0]]["keypoint"] = of[known[0]]["keypoint"]
+    source = dump(tmp_path / "leaky.pkl", content)
+    made, text, said = init(tmp_path, source)
+    assert made.data.protocol == "unleaked" and "protocol unleaked, the first, leaves these out of test" in said
+    assert "unleaked_val: test without the samples that are byte-equal to one of train" in " ".join(text.split())
+    assert made.data.protocols["given"].test == "test"
+    preprocess(source, made.stage_preprocess(), tmp_path / "out")
+    found = dataset.open(tmp_path / "out")
+    assert found.sample_ids[found.split("unleaked_val")].tolist() == tested[1:]
+    assert found.manifest.about["leaks"] == {"unleaked": 0, "given": 1}
+    clip = tmp_path / "clip.npy"
+    np.save(clip, of[tested[0]]["keypoint"])
+    preprocess(clip, made.data.model_copy(update={"format": "clips"}), tmp_path / "clips")  # as predict reads them
+
+
 def test_raw_recordings(tmp_path: Path) -> None:
     made, _, _ = init(tmp_path, write(tmp_path / "raw", ntu_files()))
     assert made.data.layout == "ntu25" and {"xsub", "xview", "xset"} & set(made.data.protocols)
