@@ -77,7 +77,10 @@ def _test_split(stage: EvaluateStage, inputs: Inputs) -> list[Check]:
         )
     absent = [classes[label] for label in np.flatnonzero(counts == 0)]
     if absent:
-        text = f"{counted(len(absent), 'class', 'classes')} without a test sample: {listed(absent)}."
+        text = f"{counted(len(absent), 'class', 'classes')} without a test sample: {listed(absent)}. "
+        text += (
+            "The mean-class accuracy counts such a class as 0 if a sample was taken for it, as the published one does."
+        )
         found.append(Check(name="Test classes", status="warn", text=text))
     found.append(_balance("Balance of the test split", counts, list(classes)))
     return found

@@ -60,15 +60,22 @@ def wilson(part: int, whole: int) -> Interval:
     return Interval(low=float(found.low), high=float(found.high))
 
 
-def mean_class_interval(correct: npt.NDArray[np.bool_], labels: Counts, classes: int) -> Interval:
-    """Interval of the mean recall over the classes that have samples; ``correct`` and ``labels`` are ``[N]``."""
+def mean_class_interval(predicted: Counts, labels: Counts, classes: int) -> Interval:
+    """Interval of ``accuracy.mean_class_accuracy``; ``predicted`` and ``labels`` are ``[N]``.
+
+    Samples are resampled. A class without samples that some were taken for counts as 0, as it does there.
+    """
+    correct, there = predicted == labels, np.unique(labels)
+    weight = len(there) / len(np.union1d(there, predicted))
     kinds = np.bincount(labels * 2 + correct, minlength=2 * classes)
     if correct.all() or not correct.any():
-        return wilson(int(correct.sum()), len(correct))
-    drawn = resampled(kinds).reshape(-1, classes, 2)
-    samples = drawn.sum(axis=2)
-    recall = np.divide(drawn[:, :, 1], samples, out=np.full(samples.shape, np.nan), where=samples > 0)
-    return percentiles(np.nanmean(recall, axis=1))
+        found = wilson(int(correct.sum()), len(correct))
+    else:
+        drawn = resampled(kinds).reshape(-1, classes, 2)
+        samples = drawn.sum(axis=2)
+        recall = np.divide(drawn[:, :, 1], samples, out=np.full(samples.shape, np.nan), where=samples > 0)
+        found = percentiles(np.nanmean(recall, axis=1))
+    return Interval(low=found.low * weight, high=found.high * weight)
 
 
 def paired(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Paired:

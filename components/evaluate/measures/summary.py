@@ -127,7 +127,7 @@ def _headline(number: int, fused: Fused, hits: int) -> Headline:
         intervals=Intervals(
             top1=top1_interval(fused),
             top5=share_interval(among, samples),
-            mean_class=mean_class_interval(fused.correct, fused.labels, classes),
+            mean_class=mean_class_interval(fused.probabilities.argmax(axis=1), fused.labels, classes),
         ),
     )
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.contracts.accuracy import mean_average_precision, top_k
+from components.contracts.accuracy import mean_average_precision, mean_class_accuracy, top_k
 from components.contracts.scores import Scores
 from components.evaluate.measures.calibration import (
     calibration_error,
@@ -88,9 +88,19 @@ class TestIntervals:
     def test_mean_class(self) -> None:
         labels = np.repeat(np.arange(4), 50)
         right = np.random.default_rng(1).random(200) < 0.7
-        found = mean_class_interval(right, labels, 5)
+        found = mean_class_interval(np.where(right, labels, (labels + 1) % 4), labels, 5)
         assert found.low < right.mean() < found.high
         assert found.high - found.low < 0.15
+
+    @pytest.mark.parametrize("wrong", [60, 0, 200])
+    def test_mean_class_with_samples_taken_for_a_class_that_has_none(self, wrong: int) -> None:
+        labels = np.repeat(np.arange(4), 50)
+        predicted = labels.copy()
+        predicted[np.random.default_rng(1).permutation(200)[:wrong]] = 4
+        found = mean_class_interval(predicted, labels, 5)
+        counts = np.zeros((5, 5), dtype=np.int64)
+        np.add.at(counts, (labels, predicted), 1)
+        assert found.low <= mean_class_accuracy(counts) <= found.high
 
     def test_ratios(self) -> None:
         rows = np.repeat([[1, 0, 1, 1], [1, 1, 0, 0], [0, 0, 1, 1]], [40, 20, 40], axis=0)
