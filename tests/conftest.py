@@ -55,6 +55,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         watchdog.end(waiting)
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long texts by their length.
+
+    A test's name is in ``PYTEST_CURRENT_TEST``, which its processes inherit: with one of 128 KiB none can be started.
+    """
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > 200 else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that share a fixture of their module in one of pytest-xdist's processes: it is made once."""
     for item in items:
