@@ -61,8 +61,8 @@ class MadeSplit(Section):
     ``by: subject``: the samples of the subjects ``test`` are the test split. A sample's subject is what the input's
     list of labels says, or the group of the regular expression ``subject`` in its id. ``by: random``: of every class,
     a share ``test_share`` of the samples; ``seed`` draws another one. The same ids give the same splits, whatever
-    their order. ``by: leaks``: of two splits of the input, named by ``of`` (training, test), the first as it is, and
-    the second without the samples that are byte-equal to one of the first.
+    their order. ``by: leaks``: of two other splits, named by ``of`` (training, test; of the input, or made by subject
+    or at random), the first as it is, and the second without the samples that are byte-equal to one of the first.
     """
 
     by: Literal["subject", "random", "leaks"] = "random"
@@ -77,7 +77,7 @@ class MadeSplit(Section):
         if self.by == "subject" and not self.test:
             raise ValueError("test: by subject needs the subjects of the test split")
         if (self.by == "leaks") != (self.of is not None):
-            raise ValueError("of: by leaks, and only then, needs two splits of the input, [training, test]")
+            raise ValueError("of: by leaks, and only then, needs two other splits, [training, test]")
         try:
             groups = re.compile(self.subject).groups
         except re.error as error:

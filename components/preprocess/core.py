@@ -84,12 +84,8 @@ def _checked_digest(source: Path, expected: str | None) -> str:
 
 
 def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
-    made = made_names(config)
-    for name, how in config.splits.items():
-        if config.format != "clips" and (unknown := set(how.of or ()) - opened.splits.keys()):
-            known = ", ".join(sorted(opened.splits)) or "none"
-            text = f"data.splits.{name}.of: {sorted(unknown)[0]!r} is not a split of the input; found {known}"
-            raise InputError(text, at=source)
+    made = made_names(config.splits)
+    _check_made(source, opened, config)
     for name, protocol in config.protocols.items():
         for split in (protocol.train, protocol.test):
             if split not in opened.splits and split not in made:
@@ -98,6 +94,19 @@ def _check_splits(source: Path, opened: Source, config: DataConfig) -> None:
                     f"split: {split!r} of protocol {name!r} is missing; found {known} (data.splits makes some)",
                     at=source,
                 )
+
+
+def _check_made(source: Path, opened: Source, config: DataConfig) -> None:
+    if config.format == "clips":
+        return
+    usable = {*opened.splits, *made_names(name for name, how in config.splits.items() if how.of is None)}
+    for name, how in config.splits.items():
+        if taken := sorted(opened.splits.keys() & made_names([name])):
+            text = f"data.splits.{name}: makes split {taken[0]!r}, which the input has too; give it another name"
+            raise InputError(text, at=source)
+        if unknown := sorted(set(how.of or ()) - usable):
+            known = ", ".join(sorted(usable)) or "none"
+            raise InputError(f"data.splits.{name}.of: split {unknown[0]!r} is missing; found {known}", at=source)
 
 
 def _without_repeats(source: Source) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from components.contracts.config import DataConfig
 from components.contracts.data_config import MadeSplit
@@ -14,9 +14,9 @@ from components.contracts.errors import InputError
 Splits = dict[str, list[str]]
 
 
-def made_names(config: DataConfig) -> list[str]:
+def made_names(splits: Iterable[str]) -> list[str]:
     """Return the names of the splits that the configuration makes."""
-    return [f"{name}_{part}" for name in config.splits for part in ("train", "val")]
+    return [f"{name}_{part}" for name in splits for part in ("train", "val")]
 
 
 def made_splits(
@@ -40,13 +40,15 @@ def made_splits(
     """
     made: Splits = {}
     for name, how in config.splits.items():
+        if how.by != "leaks":
+            chosen = _by_subject(how, list(labels), subjects, name) if how.by == "subject" else _at_random(how, labels)
+            made[f"{name}_train"] = [sample_id for sample_id in labels if sample_id not in chosen]
+            made[f"{name}_val"] = [sample_id for sample_id in labels if sample_id in chosen]
+    there = {**given, **made}
+    for name, how in config.splits.items():
         if how.of is not None:
-            train, test = (given[split] for split in how.of)
+            train, test = (there[split] for split in how.of)
             made[f"{name}_train"], made[f"{name}_val"] = train, without_leaks(train, test, fingerprints)
-            continue
-        chosen = _by_subject(how, list(labels), subjects, name) if how.by == "subject" else _at_random(how, labels)
-        made[f"{name}_train"] = [sample_id for sample_id in labels if sample_id not in chosen]
-        made[f"{name}_val"] = [sample_id for sample_id in labels if sample_id in chosen]
     return made
 
 

@@ -252,11 +252,32 @@ def test_a_split_without_leaks_is_made_of_two_that_leak(tmp_path: Path) -> None:
     assert {one.sample_id for one in packed.skipped} == {"bad", "gone"}
 
 
+def test_a_split_without_leaks_is_made_of_a_made_one_wherever_it_stands(tmp_path: Path) -> None:
+    twins = [annotation(f"twin{n}", n % 2, points=keypoints(sum(b"a"))) for n in range(20)]
+    splits = {"cleaned": {"by": "leaks", "of": ["made_train", "made_val"]}, "made": {"by": "random", "test_share": 0.5}}
+    protocols = {name: {"train": f"{name}_train", "test": f"{name}_val"} for name in splits}
+    packed = run(tmp_path, content(*twins), splits=splits, protocols=protocols, protocol="made")
+    leaks = packed.manifest.about["leaks"]
+    assert leaks["cleaned"] == 0 < leaks["made"]
+    assert len(packed.split("cleaned_val")) == len(packed.split("made_val")) - leaks["made"]
+    assert packed.split("cleaned_train").tolist() == packed.split("made_train").tolist()
+
+
+def test_a_made_split_does_not_replace_one_of_the_input(tmp_path: Path) -> None:
+    value = content()
+    value["split"]["one_val"] = value["split"]["test"]
+    protocols = {"one": {"train": "train", "test": "one_val"}}
+    message = r"data.splits.one: makes split 'one_val', which the input has too"
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, value, splits={"one": {"by": "random"}}, protocols=protocols, protocol="one")
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"by": "leaks", "of": ["train", "tset"]}, r"data.splits.one.of: 'tset' is not a split of the input; found"),
-        ({"by": "leaks"}, r"of: by leaks, and only then, needs two splits of the input, \[training, test\]"),
+        ({"by": "leaks", "of": ["train", "tset"]}, r"data.splits.one.of: split 'tset' is missing; found"),
+        ({"by": "leaks", "of": ["train", "one_val"]}, r"data.splits.one.of: split 'one_val' is missing; found"),
+        ({"by": "leaks"}, r"of: by leaks, and only then, needs two other splits, \[training, test\]"),
         ({"by": "random", "of": ["train", "test"]}, r"of: by leaks, and only then"),
     ],
 )

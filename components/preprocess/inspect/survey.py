@@ -59,7 +59,9 @@ def _leak_doubts(leaks: Mapping[str, int], splits: Mapping[str, Sequence[str]], 
             f"({train}): accuracy overstated"
         )
         if count:
-            without = f"data.splits: {{unleaked: {{by: leaks, of: [{train}, {test}]}}}}"
-            remedy = f"leave them out of split {train!r}, or test on unleaked_val, which {without} makes"
+            remedy = f"leave them out of split {train!r}"
+            if count < len(splits[test]):
+                without = f"data.splits: {{unleaked: {{by: leaks, of: [{train}, {test}]}}}}"
+                remedy += f", or test on unleaked_val, which {without} makes"
             doubts.append(Doubt("leak", "warning", text, remedy))
     return doubts
